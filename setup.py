@@ -1,0 +1,5 @@
+"""Builds davfusion; everything is declared in setup.cfg."""
+
+from setuptools import setup
+
+setup()
