@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 import tomllib
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -91,6 +92,9 @@ class ShareSettings(_Settings):
     def _store_given(cls, store: str) -> str:
         if not store.strip():
             raise ValueError("is empty")
+        if "@" in urllib.parse.urlsplit(store).netloc:
+            raise ValueError(
+                "holds credentials; they belong into environment variables or [share.credentials]")
         return store
 
     @field_validator("credentials", mode="before")
@@ -282,7 +286,8 @@ def _explain(details: ErrorDetails, source: str) -> str:
     remedy = f"Write {field.description}." if field else "Remove it."
     if details["type"] == "missing":
         return f"{source}: {key}: is missing. {remedy}"
-    shown = "(hidden)" if "credentials" in location else repr(details["input"])
+    secret = "credentials" in location or "credentials" in reason
+    shown = "(hidden)" if secret else repr(details["input"])
     return f"{source}: {key} = {shown}: {reason[:1].lower() + reason[1:]}. {remedy}"
 
 

@@ -12,17 +12,15 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class EventFormatter(logging.Formatter):
     """`2026-01-31T12:00:00.000Z INFO davfusion.sync upload done share=files bytes=10`."""
 
-    converter = time.gmtime
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """The time of the event, UTC, in milliseconds."""
-        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
-
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The event and its fields; line breaks cannot forge another line."""
         fields = (f" {name}={_value(value)}" for name, value in vars(record).items() if name not in _STANDARD)
         message = record.getMessage().replace("\n", "\\n").replace("\r", "\\r")
-        return f"{self.formatTime(record)} {record.levelname} {record.name} {message}{''.join(fields)}"
+        return f"{_moment(record)} {record.levelname} {record.name} {message}{''.join(fields)}"
+
+
+def _moment(record: logging.LogRecord) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
 
 
 def _value(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The child's side of `davfusion.server.supervisor`."""
+"""The child's side of `davfusion.processes.supervisor`."""
 
 from __future__ import annotations
 

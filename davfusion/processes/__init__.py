@@ -1,0 +1,1 @@
+"""The processes of a running davfusion: where all rooms are put together."""

@@ -1,0 +1,68 @@
+"""A davfusion as a supervisor, one engine and several front workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from davfusion.config import Config
+from davfusion.processes.supervisor import ChildSpec, Supervisor
+from davfusion.state import StateLock
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What a child is told: the settings, the state directory, its socket and core if it is a front."""
+
+    config: Config
+    state: Path
+    verbose: bool
+    listening: int | None = None
+    core: int | None = None
+
+    def to_line(self) -> str:
+        """One line of text; holds secrets."""
+        return json.dumps({
+            "config": self.config.handover(), "state": str(self.state), "verbose": self.verbose,
+            "listening": self.listening, "core": self.core})
+
+    @classmethod
+    def from_line(cls, line: str) -> Self:
+        """The reverse of `to_line`."""
+        fields = json.loads(line)
+        config, state = Config.from_handover(fields.pop("config")), Path(fields.pop("state"))
+        return cls(config=config, state=state, **fields)
+
+
+def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: StateLock, *,
+        announce: Callable[[], None], verbose: bool) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. The children share the lock on the state directory."""
+    cores = _cores()
+    fronts = [
+        _child(f"front-{number}", "front", lock, Handover(
+            config, state, verbose, listening=listening.fileno(),
+            core=cores[number % len(cores)] if cores else None))
+        for number, listening in enumerate(sockets)]
+    engine = _child("engine", "engine", lock, Handover(config, state, verbose))
+    return Supervisor([fronts, [engine]], ready=announce).run()
+
+
+def _child(name: str, module: str, lock: StateLock, handover: Handover) -> ChildSpec:
+    sockets = () if handover.listening is None else (handover.listening,)
+    return ChildSpec(
+        name=name, argv=(sys.executable, "-m", f"davfusion.processes.{module}"), handover=handover.to_line(),
+        inherited=(lock.fileno(), *sockets))
+
+
+def _cores() -> list[int]:
+    """The cores this process may use, where a process can be bound to one.
+
+    A front is one interpreter: on one core its threads hand over the interpreter lock cheaply.
+    """
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
