@@ -1,0 +1,272 @@
+"""The requests that the client library cannot make.
+
+Its listings fail as a whole on one key that it cannot hold (`a//b`, `/a`, a line break), it cannot
+name keys that end in `/`, which other tools leave as folders, its copy does not tell the ETag, and
+its multipart uploads know no condition. These are made here, over `requests`.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import http.cookiejar
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote_plus
+from xml.sax.saxutils import escape
+
+import requests
+from lxml import etree
+from requests.adapters import HTTPAdapter
+
+from davfusion.store.errors import NotFoundError, PermanentError, StoreError, TemporaryError
+from davfusion.store.s3 import errors
+from davfusion.store.s3.signing import Credentials, Signature, encode_path, encode_query
+
+TIMEOUT = (5.0, 60.0)
+"""Seconds to connect, and to wait for each piece of an answer."""
+
+COPY_TIMEOUT = (5.0, 600.0)
+"""The same for a copy in the server, which answers when it is done."""
+
+BATCH = 1000
+"""Keys of one request to delete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a listing."""
+
+    key: str
+    size: int
+    modified: float
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One answer to a listing. `token` asks for the next page; None: this was the last."""
+
+    objects: list[Listed]
+    prefixes: list[str]
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the server tells about an object that it has just made."""
+
+    etag: str
+    modified: float | None
+
+
+class S3Client:
+    """One bucket over HTTP, with path-style addresses. Safe for several threads; retries nothing."""
+
+    def __init__(self, endpoint: str, bucket: str, credentials: Credentials, region: str) -> None:
+        self.bucket = bucket
+        self._url = f"{endpoint.rstrip('/')}/{encode_path(bucket)}"
+        self._session = requests.Session()
+        self._session.auth = Signature(credentials, region)
+        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=32, max_retries=0))
+
+    def close(self) -> None:
+        self._session.close()
+
+    def send(self, method: str, key: str, path: str | None, *, query: dict[str, str] | None = None,
+             headers: dict[str, str] | None = None, body: bytes = b"",
+             timeout: tuple[float, float] = TIMEOUT) -> requests.Response:
+        """Make one request and return a successful answer; `path` is for errors only."""
+        if not {".", ".."}.isdisjoint(key.split("/")):
+            raise PermanentError("The store holds a name with . or .. in it, which cannot be reached from here", path)
+        url = f"{self._url}/{encode_path(key)}" if key else self._url
+        if query:
+            url += "?" + encode_query(query)
+        try:
+            answer = self._session.request(method, url, headers=headers, data=body, timeout=timeout,
+                                           allow_redirects=False)
+        except requests.RequestException as error:
+            raise TemporaryError(f"The store could not be asked: {type(error).__name__}", path) from error
+        if answer.status_code >= 300:
+            raise _refusal(answer, path)
+        return answer
+
+    def list_page(self, prefix: str, *, delimiter: bool, token: str | None = None, limit: int = 1000,
+                  path: str | None = None) -> ListPage:
+        """One page of the keys that begin with `prefix`; those with a further `/` become prefixes."""
+        query = {"list-type": "2", "prefix": prefix, "max-keys": str(limit), "encoding-type": "url"}
+        if delimiter:
+            query["delimiter"] = "/"
+        if token is not None:
+            query["continuation-token"] = token
+        try:
+            answer = self.send("GET", "", path, query=query)
+        except NotFoundError as error:
+            raise TemporaryError("The bucket does not answer listings; correct the address of the store") from error
+        return _parse_page(answer.content, path)
+
+    def delete(self, key: str, path: str | None = None) -> None:
+        """Delete one key; nothing there is success."""
+        try:
+            self.send("DELETE", key, path)
+        except NotFoundError:
+            return
+
+    def delete_many(self, keys: Iterable[str], path: str | None = None) -> None:
+        """Delete the keys, in as few requests as can be. Raises the first error of any key."""
+        waiting = list(keys)
+        for first in range(0, len(waiting), BATCH):
+            self._delete_batch(waiting[first:first + BATCH], path)
+
+    def _delete_batch(self, keys: list[str], path: str | None) -> None:
+        listed = "".join(f"<Object><Key>{_escape(key)}</Key></Object>" for key in keys)
+        body = f"<Delete><Quiet>true</Quiet>{listed}</Delete>".encode()
+        headers = {"Content-MD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode(),
+                   "Content-Type": "application/xml"}
+        answer = self.send("POST", "", path, query={"delete": ""}, headers=headers, body=body)
+        for element in _parse(answer.content, path):
+            if _local(element) == "Error" and _text(element, "Code") not in ("NoSuchKey", ""):
+                raise errors.from_response(400, _text(element, "Code"), path)
+
+    def copy(self, source: str, destination: str, *, source_etag: str, size: int, part: int, limit: int,
+             path: str | None) -> Stored:
+        """Copy inside the server, if the source is still the one with this ETag.
+
+        Above `limit` bytes, what S3 copies in one request, it goes by parts of `part` bytes. Raises
+        ConflictError when the source has changed, NotFoundError when it is gone.
+        """
+        headers = {"x-amz-copy-source": encode_path(f"/{self.bucket}/{source}"),
+                   "x-amz-copy-source-if-match": f'"{source_etag}"'}
+        if size <= limit:
+            return _stored(self.send("PUT", destination, path, headers=headers, timeout=COPY_TIMEOUT), path)
+        upload = self.begin_upload(destination, {}, path)
+        try:
+            etags = []
+            for number, start in enumerate(range(0, size, part), 1):
+                span = {"x-amz-copy-source-range": f"bytes={start}-{min(start + part, size) - 1}"}
+                answer = self.send("PUT", destination, path, headers=headers | span, timeout=COPY_TIMEOUT,
+                                   query={"partNumber": str(number), "uploadId": upload})
+                etags.append(_stored(answer, path).etag)
+            return self.complete_upload(destination, upload, etags, {}, path)
+        except BaseException:
+            self.abort_upload(destination, upload)
+            raise
+
+    # -- multipart uploads ----------------------------------------------------------------------
+
+    def begin_upload(self, key: str, headers: dict[str, str], path: str | None) -> str:
+        """Start an upload by parts and return its id."""
+        answer = self.send("POST", key, path, query={"uploads": ""}, headers=headers)
+        upload = _text(_parse(answer.content, path), "UploadId")
+        if not upload:
+            raise TemporaryError("The store did not begin the upload", path)
+        return upload
+
+    def upload_part(self, key: str, upload: str, number: int, body: bytes, path: str | None) -> str:
+        """Send one part and return its ETag."""
+        answer = self.send("PUT", key, path, body=body, timeout=COPY_TIMEOUT,
+                           query={"partNumber": str(number), "uploadId": upload})
+        return _unquote(answer.headers.get("ETag", ""))
+
+    def complete_upload(self, key: str, upload: str, etags: list[str], headers: dict[str, str],
+                        path: str | None) -> Stored:
+        """Publish the parts. `headers` may hold a condition; its refusal is ConflictError."""
+        parts = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>&quot;{_escape(etag)}&quot;</ETag></Part>"
+                        for number, etag in enumerate(etags, 1))
+        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        answer = self.send("POST", key, path, query={"uploadId": upload}, body=body, timeout=COPY_TIMEOUT,
+                           headers={"Content-Type": "application/xml"} | headers)
+        return _stored(answer, path)
+
+    def abort_upload(self, key: str, upload: str) -> None:
+        """Forget the parts. What cannot be reached is left to the bucket's own rules."""
+        try:
+            self.send("DELETE", key, None, query={"uploadId": upload})
+        except StoreError:
+            return
+
+
+def _refusal(answer: requests.Response, path: str | None) -> StoreError:
+    code = ""
+    if answer.content.lstrip()[:1] == b"<":
+        try:
+            code = _text(_parse(answer.content, path), "Code")
+        except TemporaryError:
+            code = ""
+    return errors.from_response(answer.status_code, code, path, errors.retry_after(answer.headers.get("Retry-After")))
+
+
+def _parse(content: bytes, path: str | None) -> etree._Element:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
+    try:
+        return etree.fromstring(content, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise TemporaryError("The answer of the store could not be read", path) from error
+
+
+def _local(element: etree._Element) -> str:
+    return str(element.tag).rpartition("}")[2]
+
+
+def _text(element: etree._Element, name: str) -> str:
+    for child in element:
+        if _local(child) == name:
+            return child.text or ""
+    return ""
+
+
+def _parse_page(content: bytes, path: str | None) -> ListPage:
+    root = _parse(content, path)
+    if _local(root) != "ListBucketResult":
+        raise TemporaryError("The answer of the store is not a listing", path)
+    encoded = _text(root, "EncodingType") == "url"
+    objects, prefixes = [], []
+    for child in root:
+        if _local(child) == "Contents":
+            objects.append(_parse_object(child, encoded, path))
+        elif _local(child) == "CommonPrefixes":
+            prefix = _text(child, "Prefix")
+            prefixes.append(unquote_plus(prefix) if encoded else prefix)
+    token = _text(root, "NextContinuationToken")
+    if _text(root, "IsTruncated") != "true":
+        return ListPage(objects, prefixes, None)
+    if not token:
+        raise TemporaryError("The store cut a listing off", path)
+    return ListPage(objects, prefixes, token)
+
+
+def _parse_object(element: etree._Element, encoded: bool, path: str | None) -> Listed:
+    fields = {_local(child): child.text or "" for child in element}
+    try:
+        key = unquote_plus(fields["Key"]) if encoded else fields["Key"]
+        return Listed(key, int(fields["Size"]), _time(fields["LastModified"]), _unquote(fields["ETag"]))
+    except (KeyError, ValueError) as error:
+        raise TemporaryError("The answer of the store could not be read", path) from error
+
+
+def _stored(answer: requests.Response, path: str | None) -> Stored:
+    """S3 may begin to answer 200 before it is done, and then tell an error in the body."""
+    root = _parse(answer.content, path)
+    if _local(root) == "Error":
+        raise errors.from_response(500, _text(root, "Code"), path)
+    etag, modified = _text(root, "ETag"), _text(root, "LastModified")
+    if not etag:
+        raise TemporaryError("The store did not tell the ETag of the new object", path)
+    return Stored(_unquote(etag), _time(modified) if modified else None)
+
+
+def _time(text: str) -> float:
+    return datetime.datetime.fromisoformat(text.strip()).timestamp()
+
+
+def _unquote(etag: str) -> str:
+    return etag.strip().removeprefix('"').removesuffix('"')
+
+
+def _escape(key: str) -> str:
+    if any(ord(character) < 32 and character not in "\t\n\r" for character in key):
+        raise PermanentError("The store holds a name with control characters, which cannot be removed from here")
+    return escape(key, {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;"})

@@ -1,0 +1,399 @@
+"""S3Store: contents travel through obstore, the rest through our own requests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, BinaryIO
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store as Library
+
+from davfusion.store.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    TooLargeError,
+)
+from davfusion.store.interface import (
+    Capabilities,
+    Condition,
+    IfAbsent,
+    IfVersion,
+    Metadata,
+    Store,
+    check_path,
+)
+from davfusion.store.s3 import errors
+from davfusion.store.s3.client import Listed, S3Client
+from davfusion.store.s3.keys import Keys, Tree, folder_metadata, is_marker, marker_of
+from davfusion.store.s3.signing import Credentials
+from davfusion.store.s3.upload import PART, upload_parts
+from davfusion.store.transfer import PIECE, check_apart, check_interrupt, pieces
+
+MAX_FILESIZE = 5 * 1024**4
+COPY_LIMIT = 5 * 1024**3
+"""Bytes that S3 copies in one request."""
+
+COPY_PART = 512 * 1024**2
+
+LIBRARY_ERRORS = (BaseError, OSError, ValueError)
+"""What obstore raises."""
+
+
+class S3Store(Store):
+    """Objects of a bucket below a prefix, under the same names as their paths.
+
+    Folders are implied by what is in them; an empty one is kept by a hidden marker object. Their
+    time is not known (0). A file hides a folder of the same name, and writing one over a folder does
+    not remove the folder: delete it first. A copy of a folder is not atomic.
+
+    `conditional=False` is for servers that ignore `If-Match` and `If-None-Match`: conditions are
+    then checked by one more request just before. Processes that use a store are started by spawn:
+    its library does not survive a fork.
+    """
+
+    def __init__(
+        self, bucket: str, credentials: Credentials, *, prefix: str = "", endpoint: str | None = None,
+        region: str = "us-east-1", conditional: bool = True, copy_limit: int = COPY_LIMIT,
+        copy_part: int = COPY_PART,
+    ) -> None:
+        self._bucket, self._region, self._conditional = bucket, region, conditional
+        self._credentials = credentials
+        self._endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
+        self._amazon = endpoint is None
+        self._copy_limit, self._copy_part = copy_limit, copy_part
+        self._keys = Keys(prefix)
+        self._prefix = prefix.strip("/")
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Begin anew with fresh connections; transfers under way end on the old ones."""
+        self._client = S3Client(self._endpoint, self._bucket, self._credentials, self._region)
+        self._library = _open_library(self._endpoint, self._bucket, self._credentials, self._region)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            folders=False, atomic_move=False, server_side_copy=True, conditional_write=self._conditional,
+            conditional_delete=False, conditional_read=True, recursive_listing=True, keeps_modified=False,
+            strong_consistency=True, case_sensitive=True, max_filesize=MAX_FILESIZE)
+
+    def get_name(self) -> str:
+        return "Amazon S3" if self._amazon else "S3"
+
+    def account_info(self) -> str:
+        place = f"{self._bucket}/{self._prefix}" if self._prefix else self._bucket
+        return f"{place} at {self._endpoint}, access key {self._credentials.access_key[:4]}…"
+
+    def get_configuration(self) -> dict[str, str]:
+        return {"endpoint": self._endpoint, "region": self._region, "bucket": self._bucket,
+                "prefix": self._prefix, "conditional": "yes" if self._conditional else "no"}
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def read(
+        self, path: str, start: int = 0, stop: int | None = None, *, if_version: str | None = None,
+        interrupt: threading.Event | None = None,
+    ) -> Iterator[bytes]:
+        key = self._reading_key(path)
+        if start < 0 or (stop is not None and stop < 0):
+            raise ValueError(f"A range has no negative ends: {start}, {stop}")
+        check_interrupt(interrupt, path)
+        if stop is not None and stop <= start:
+            self._check_readable(path, if_version)
+            return
+        try:
+            result = obstore.get(self._library, key, options=_get_options(start, stop, if_version))
+        except LIBRARY_ERRORS as error:
+            if "status code: 416" not in str(error):
+                raise errors.from_library(error, path) from error
+            self._check_readable(path, if_version)
+            return
+        _check_version(_bare(result.meta["e_tag"]), if_version, path)
+        yield from _stream(result, path, interrupt)
+
+    def _check_readable(self, path: str, if_version: str | None) -> None:
+        found = self.get_metadata(path)
+        if found.is_dir:
+            raise NotFoundError("This is a folder, not a file", path)
+        _check_version(found.version, if_version, path)
+
+    def get_metadata(self, path: str) -> Metadata:
+        try:
+            found = None if check_path(path) == "/" else self._head(path)
+        except PermissionDeniedError as error:
+            self._client.list_page(self._keys.below(path), delimiter=False, limit=1, path=path)
+            raise error
+        if found is not None:
+            return found
+        page = self._client.list_page(self._keys.below(path), delimiter=False, limit=1, path=path)
+        if path != "/" and not page.objects:
+            raise NotFoundError("There is nothing here", path)
+        return folder_metadata(path)
+
+    def _head(self, path: str) -> Metadata | None:
+        key = self._reading_key(path)
+        try:
+            found = obstore.head(self._library, key)
+        except FileNotFoundError:
+            return None
+        except LIBRARY_ERRORS as error:
+            raise errors.from_library(error, path) from error
+        return Metadata(path, is_dir=False, bytes=found["size"], version=_bare(found["e_tag"]),
+                        modified=found["last_modified"].timestamp())
+
+    def list_pages(self, directory: str, *, recursive: bool = False) -> Iterator[list[Metadata]]:
+        if not self._keys.holds(directory):
+            return
+        prefix, token = self._keys.below(directory), None
+        tree = Tree(self._keys, directory)
+        while True:
+            page = self._client.list_page(prefix, delimiter=not recursive, token=token, path=directory)
+            entries = list(tree.entries(page))
+            if entries:
+                yield entries
+            token = page.token
+            if token is None:
+                return
+
+    def _reading_key(self, path: str) -> str:
+        if not self._keys.holds(path) or path == "/":
+            raise NotFoundError("There is no such file", path)
+        return self._keys.of(path)
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def store_fileobject(
+        self, fileobject: BinaryIO, path: str, *, condition: Condition = None,
+        modified: float | None = None, interrupt: threading.Event | None = None,
+    ) -> Metadata:
+        key = self._keys.of(path)
+        size = fileobject.seek(0, 2)
+        fileobject.seek(0)
+        if size > MAX_FILESIZE:
+            raise TooLargeError("The store does not accept an object of this size", path)
+        check_interrupt(interrupt, path)
+        self._check_before(path, condition)
+        try:
+            if size <= PART:
+                etag = self._put(b"".join(pieces(fileobject, path, interrupt)), key, path, condition, modified)
+            else:
+                etag = self._put_parts(fileobject, size, key, path, condition, modified, interrupt)
+        except (ConflictError, NotFoundError) as error:
+            raise errors.for_condition(error, absent=isinstance(condition, IfAbsent)) from error
+        return Metadata(path, is_dir=False, bytes=size, modified=time.time(), version=etag)
+
+    def _put(self, data: bytes, key: str, path: str, condition: Condition, modified: float | None) -> str:
+        attributes = {} if modified is None else {"mtime": f"{modified:.9f}"}
+        mode: Any = _mode(condition) if self._conditional else "overwrite"
+        try:
+            stored = obstore.put(self._library, key, data, mode=mode, attributes=attributes, use_multipart=False)
+        except LIBRARY_ERRORS as error:
+            raise errors.from_library(error, path) from error
+        return _bare(stored["e_tag"])
+
+    def _put_parts(self, fileobject: BinaryIO, size: int, key: str, path: str, condition: Condition,
+                   modified: float | None, interrupt: threading.Event | None) -> str:
+        """The ETag of the whole: some servers answer an upload with another one than they list later."""
+        sent = upload_parts(
+            self._client, fileobject, size, key, path, interrupt=interrupt,
+            headers={} if modified is None else {"x-amz-meta-mtime": f"{modified:.9f}"},
+            condition=_headers(condition) if self._conditional else {})
+        found = self._head(path)
+        return sent.md5 if found is not None and found.version == sent.md5 else sent.etag
+
+    def _check_before(self, path: str, condition: Condition) -> None:
+        if condition is None or self._conditional:
+            return
+        self._check_condition(path, condition)
+
+    def _check_condition(self, path: str, condition: Condition) -> None:
+        found = self._head(path)
+        match condition:
+            case IfAbsent() if found is not None:
+                raise AlreadyExistsError("There is something here already", path)
+            case IfVersion(version) if found is None or found.version != version:
+                raise ConflictError("The object has changed in the meantime", path)
+
+    def create_directory(self, directory: str) -> None:
+        marker = self._keys.marker(directory)
+        if directory == "/" or self.exists(directory):
+            raise AlreadyExistsError("There is something here already", directory)
+        self._put(b"", marker, directory, None, None)
+
+    def delete(self, path: str, is_dir: bool, *, if_version: str | None = None) -> None:
+        if not self._keys.holds(path):
+            return
+        if is_dir:
+            self._client.delete_many((found.key for found in self._all_objects(path)), path)
+            return
+        key = self._keys.of(path)
+        if if_version is not None:
+            found = self._head(path)
+            _check_version(if_version if found is None else found.version, if_version, path)
+        try:
+            self._client.delete(key, path)
+        except TemporaryError:
+            # Servers over a file system fail where a folder has the name: then no such file is there.
+            if self._head(path) is not None or not self.exists(path):
+                raise
+
+    def _all_objects(self, directory: str) -> Iterator[Listed]:
+        token = None
+        while True:
+            page = self._client.list_page(self._keys.below(directory), delimiter=False, token=token,
+                                          path=directory)
+            yield from page.objects
+            token = page.token
+            if token is None:
+                return
+
+    def delete_empty_directory(self, directory: str) -> None:
+        if not self._keys.holds(directory):
+            return
+        below, marker = self._keys.below(directory), self._keys.marker(directory)
+        page = self._client.list_page(below, delimiter=False, limit=3, path=directory)
+        keys = {found.key for found in page.objects}
+        if keys - {below, marker}:
+            raise ConflictError("The folder is not empty", directory)
+        for key in keys:
+            self._client.delete(key, directory)
+
+    def duplicate(self, path_to_src: str, path_to_dest: str, *, if_version: str | None = None,
+                  condition: Condition = None) -> Metadata:
+        source = self.get_metadata(path_to_src)
+        if not source.is_dir:
+            _check_version(source.version, if_version, path_to_src)
+        check_apart(path_to_src, check_path(path_to_dest))
+        if path_to_src == path_to_dest:
+            return source
+        self._check_destination(path_to_dest, condition)
+        if source.is_dir:
+            return self._copy_folder(path_to_src, path_to_dest)
+        return self._copy_file(source, path_to_dest)
+
+    def _check_destination(self, path: str, condition: Condition) -> None:
+        if condition is None:
+            return
+        self._check_condition(path, condition)
+        if isinstance(condition, IfAbsent) and self.exists(path):
+            raise AlreadyExistsError("There is a folder here already", path)
+
+    def _copy_file(self, source: Metadata, destination: str) -> Metadata:
+        made = self._client.copy(
+            self._keys.of(source.path), self._keys.of(destination), source_etag=source.version or "",
+            size=source.bytes, part=self._copy_part, limit=self._copy_limit, path=source.path)
+        modified = time.time() if made.modified is None else made.modified
+        return Metadata(destination, is_dir=False, bytes=source.bytes, modified=modified, version=made.etag)
+
+    def _copy_folder(self, source: str, destination: str) -> Metadata:
+        """Copy every key, also those that are no path, then remove what the destination held besides."""
+        below, target = self._keys.below(source), self._keys.below(destination)
+        old = {found.key for found in self._all_objects(destination)}
+        copied = set()
+        for found in self._all_objects(source):
+            key = target + found.key[len(below):]
+            if is_marker(found.key):
+                key = marker_of(key)
+                self._put(b"", key, destination, None, None)
+            else:
+                self._client.copy(found.key, key, source_etag=found.etag, size=found.size, path=source,
+                                  part=self._copy_part, limit=self._copy_limit)
+            copied.add(key)
+        self._client.delete_many(old - copied, destination)
+        self.delete(destination, is_dir=False)
+        return folder_metadata(destination)
+
+    def move(self, path_to_src: str, path_to_dest: str, *, if_version: str | None = None,
+             condition: Condition = None) -> Metadata:
+        source = self.get_metadata(path_to_src)
+        made = self.duplicate(path_to_src, path_to_dest, if_version=if_version or source.version,
+                              condition=condition)
+        if path_to_src != path_to_dest:
+            self.delete(path_to_src, source.is_dir, if_version=source.version)
+        return made
+
+    # -- space and life -------------------------------------------------------------------------
+
+    def get_overall_space(self) -> int | None:
+        return None
+
+    def get_used_space(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _open_library(endpoint: str, bucket: str, credentials: Credentials, region: str) -> Library:
+    keys: dict[str, Any] = {"access_key_id": credentials.access_key, "secret_access_key": credentials.secret_key,
+                            "token": credentials.session_token, "expires_at": None}
+    # A provider, and the second name of the endpoint, because the library else mixes in the environment's.
+    return Library(
+        bucket, endpoint=endpoint, aws_endpoint_url_s3=endpoint, region=region, skip_signature=False,
+        credential_provider=lambda: keys,  # type: ignore[arg-type]
+        client_options={"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5),
+                        "read_timeout": timedelta(seconds=120), "timeout": timedelta(days=1)},
+        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=10)})
+
+
+def _stream(result: obstore.GetResult, path: str, interrupt: threading.Event | None) -> Iterator[bytes]:
+    start, stop = result.range
+    left = stop - start
+    stream = iter(result.stream(min_chunk_size=PIECE))
+    while True:
+        check_interrupt(interrupt, path)
+        try:
+            piece = bytes(next(stream))
+        except StopIteration:
+            break
+        except LIBRARY_ERRORS as error:
+            raise errors.from_library(error, path) from error
+        left -= len(piece)
+        yield piece
+    if left:
+        raise TemporaryError("The transfer ended early", path)
+
+
+def _get_options(start: int, stop: int | None, if_version: str | None) -> obstore.GetOptions:
+    options: obstore.GetOptions = {}
+    if stop is not None:
+        options["range"] = (start, stop)
+    elif start:
+        options["range"] = {"offset": start}
+    if if_version is not None:
+        options["if_match"] = f'"{if_version}"'
+    return options
+
+
+def _mode(condition: Condition) -> Any:
+    match condition:
+        case IfAbsent():
+            return "create"
+        case IfVersion(version):
+            return {"e_tag": f'"{version}"'}
+    return "overwrite"
+
+
+def _headers(condition: Condition) -> dict[str, str]:
+    match condition:
+        case IfAbsent():
+            return {"If-None-Match": "*"}
+        case IfVersion(version):
+            return {"If-Match": f'"{version}"'}
+    return {}
+
+
+def _bare(etag: str | None) -> str:
+    return (etag or "").strip().removeprefix('"').removesuffix('"')
+
+
+def _check_version(version: str | None, wanted: str | None, path: str) -> None:
+    if wanted is not None and version != wanted:
+        raise ConflictError("The object has changed in the meantime", path)
