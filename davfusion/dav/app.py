@@ -1,0 +1,145 @@
+"""The WSGI application: which share, who asks, which method, and one border for errors."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+from wsgiref.types import StartResponse
+
+from wsgidav.wsgidav_app import WsgiDAVApp
+
+from davfusion.cache.share import Share
+from davfusion.dav import xml
+from davfusion.dav.errors import HttpError, http_error
+from davfusion.dav.href import decode, from_wsgi
+from davfusion.dav.lock_storage import ShareLockStorage
+from davfusion.dav.mounts import Location, Mounts, spelled_path
+from davfusion.dav.options import dav_headers
+from davfusion.dav.provider import ShareProvider
+from davfusion.dav.request import (
+    Authenticate,
+    DavSettings,
+    Principal,
+    Request,
+    Response,
+    anonymous,
+    document,
+    empty,
+    xml_document,
+)
+from davfusion.dav.request_server import ShareRequestServer
+from davfusion.dav.shares_root import SharesRoot
+from davfusion.store.errors import StoreError
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("davfusion.access")
+
+_SECURITY = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("X-Frame-Options", "DENY")]
+_ALL_METHODS = "OPTIONS, GET, HEAD, PROPFIND, PUT, DELETE, MKCOL, COPY, MOVE, PROPPATCH, LOCK, UNLOCK"
+
+
+class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
+    """A WsgiDAV application that answers by plain functions instead of its middleware stack.
+
+    Runs under any WSGI server. Thread-safe.
+    """
+
+    def __init__(self, shares: Mapping[str, Share], *, settings: DavSettings | None = None,
+                 authenticate: Authenticate = anonymous) -> None:
+        """`shares` by their place: `/` for a single one, else `/name`. Raises ValueError for other places."""
+        self.mounts = Mounts(shares)
+        self.settings = settings or DavSettings()
+        self._authenticate = authenticate
+        self._root = SharesRoot(self.mounts.shares)
+        super().__init__(wsgidav_config(self.mounts.shares, middleware_stack=[]))
+        self._servers = {
+            place: ShareRequestServer(provider) for place, provider in self.provider_map.items()}
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """WSGI. Errors become statuses; only what fails after the head was sent is raised to the server."""
+        began = time.monotonic()
+
+        def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
+            access_log.info("request", extra={
+                "method": environ["REQUEST_METHOD"], "path": environ.get("PATH_INFO", ""), "status": int(status[:3]),
+                "seconds": round(time.monotonic() - began, 4), "client": environ.get("REMOTE_ADDR", "")})
+            return start_response(status, [*headers, *_SECURITY], exc_info)
+
+        try:
+            body = self._serve(environ, begin)
+        except Exception as error:
+            response = _error_response(environ, error)
+            begin(response.status_line, response.headers)
+            body = response.body
+        return () if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    def _serve(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Raises only before the head is sent."""
+        principal = self._authenticate(environ)
+        if principal is None:
+            raise HttpError(401, "Please sign in", headers=[
+                ("WWW-Authenticate", f'Basic realm="{self.settings.realm}", charset="UTF-8"')])
+        location = None
+        if environ["REQUEST_METHOD"] != "OPTIONS" or environ.get("PATH_INFO") != "*":
+            location = self.mounts.locate(_decoded_path(environ), environ.get("SCRIPT_NAME", ""))
+        if location is not None:
+            environ["davfusion.request"] = self._request(environ, location, principal)
+            return self._servers[location.place](environ, start_response)
+        response = self._outside_shares(environ)
+        start_response(response.status_line, response.headers)
+        return response.body
+
+    def _outside_shares(self, environ: dict[str, Any]) -> Response:
+        if environ["REQUEST_METHOD"] == "OPTIONS" and environ.get("PATH_INFO") == "*":
+            return empty(200, [("Allow", _ALL_METHODS), *dav_headers(read_only=False)])
+        if environ.get("PATH_INFO", "").strip("/"):
+            raise HttpError(404, "No share has this name")
+        return self._root.answer(environ)
+
+    def _request(self, environ: dict[str, Any], location: Location, principal: Principal) -> Request:
+        try:
+            path, node = spelled_path(location.share, location.path)
+        except StoreError:
+            if environ["REQUEST_METHOD"] != "OPTIONS":
+                raise
+            # What the server can do does not depend on a store that is away.
+            path, node = location.path, None
+        return Request(
+            environ=environ, method=environ["REQUEST_METHOD"], share=location.share, prefix=location.prefix,
+            path=path, asked_path=location.path, ends_in_slash=location.ends_in_slash, node=node,
+            principal=principal, mounts=self.mounts, settings=self.settings)
+
+
+def wsgidav_config(shares: Mapping[str, Share], **options: Any) -> dict[str, Any]:
+    """The configuration under which WsgiDAV's own application serves these shares, locks and properties included."""
+    return {
+        "provider_mapping": {place: ShareProvider(share) for place, share in shares.items()},
+        "lock_storage": ShareLockStorage(shares),
+        "logging": {"enable": False},
+        "verbose": 1,
+        **options,
+    }
+
+
+def _decoded_path(environ: Mapping[str, Any]) -> str:
+    raw = environ.get("REQUEST_URI", "")
+    # cheroot leaves the path of OPTIONS as it came.
+    if environ["REQUEST_METHOD"] == "OPTIONS" and raw.startswith("/") and not environ.get("SCRIPT_NAME"):
+        return decode(raw.partition("?")[0])
+    return from_wsgi(environ.get("PATH_INFO", "")) or "/"
+
+
+def _error_response(environ: Mapping[str, Any], error: Exception) -> Response:
+    failure = http_error(error)
+    if failure.status == 500:
+        log.error("request failed", exc_info=error, extra={
+            "method": environ["REQUEST_METHOD"], "path": environ.get("PATH_INFO", "")})
+    headers = [*failure.headers, *([("Connection", "close")] if failure.close else [])]
+    if failure.status in (204, 304):
+        return empty(failure.status, headers)
+    if failure.condition is not None:
+        return xml_document(failure.status, xml.error_document(failure.condition), headers)
+    return document(failure.status, (failure.message + "\n").encode("utf-8", "replace"),
+                    "text/plain; charset=utf-8", headers)

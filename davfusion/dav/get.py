@@ -1,0 +1,167 @@
+"""GET and HEAD (RFC 9110, 9.3): files whole or in parts, folders as a page."""
+
+from __future__ import annotations
+
+import mimetypes
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from davfusion.cache.node import Node
+from davfusion.cache.share import Reader
+from davfusion.dav.dates import http_date
+from davfusion.dav.errors import HttpError
+from davfusion.dav.folder_page import folder_page
+from davfusion.dav.preconditions import Preconditions
+from davfusion.dav.ranges import ByteRange, UnsatisfiableRangeError, if_range_holds, requested_ranges
+from davfusion.dav.request import Request, Response, document, empty
+
+_PIECE = 256 << 10
+_ACTIVE_TYPES = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml")
+_SANDBOX = ("Content-Security-Policy", "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'")
+
+
+def get(request: Request) -> Response:
+    """The content of a file, or the page of a folder."""
+    node = request.existing()
+    if node.is_folder and not request.ends_in_slash:
+        return empty(301, [("Location", request.href(node))])
+    Preconditions(request).check(request.share)
+    return _folder(request, node) if node.is_folder else _file(request, node)
+
+
+def content_type(node: Node) -> str:
+    """The media type that the client declared or, failing that, what the name suggests."""
+    return node.media_type or mimetypes.guess_type(node.name)[0] or "application/octet-stream"
+
+
+def _folder(request: Request, node: Node) -> Response:
+    page = folder_page(request, node, request.share.children(node)).encode("utf-8", "replace")
+    return document(200, page, "text/html; charset=utf-8", [
+        ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")])
+
+
+def _file(request: Request, node: Node) -> Response:
+    headers = [("ETag", node.etag), ("Last-Modified", http_date(node.modified)), ("Accept-Ranges", "bytes")]
+    if content_type(node).partition(";")[0].lower() in _ACTIVE_TYPES:
+        headers.append(_SANDBOX)
+    if request.method == "HEAD":
+        return Response(200, [*headers, ("Content-Type", content_type(node)), ("Content-Length", str(node.size))])
+    ranges = _ranges(request, node)
+    reader = request.share.open(node)
+    try:
+        return _content(request, node, reader, ranges, headers)
+    except BaseException:
+        reader.close()
+        raise
+
+
+def _ranges(request: Request, node: Node) -> list[ByteRange]:
+    if not if_range_holds(request.header("IF_RANGE"), node.etag, node.modified):
+        return []
+    try:
+        return requested_ranges(request.header("RANGE"), node.size)
+    except UnsatisfiableRangeError:
+        raise HttpError(416, "The file has no such part",
+                        headers=[("Content-Range", f"bytes */{node.size}")]) from None
+
+
+def _content(request: Request, node: Node, reader: Reader, ranges: list[ByteRange],
+             headers: list[tuple[str, str]]) -> Response:
+    if len(ranges) > 1:
+        return _multipart(node, reader, ranges, headers)
+    part = ranges[0] if ranges else ByteRange(0, node.size)
+    headers += [("Content-Type", content_type(node)), ("Content-Length", str(part.length))]
+    if ranges:
+        headers.append(("Content-Range", part.content_range(node.size)))
+    file_wrapper = request.environ.get("wsgi.file_wrapper")
+    if file_wrapper is not None and reader.whole_file is not None and part.length:
+        reader.whole_file.seek(part.start)
+        body: Iterable[bytes] = file_wrapper(WholeFile(reader), _PIECE)
+    else:
+        body = _started(reader, _pieces(reader, part))
+    return Response(206 if ranges else 200, headers, body)
+
+
+class WholeFile:
+    """A file for `wsgi.file_wrapper`, from its position on; the response's Content-Length says where it ends.
+
+    Closing it closes the reader, so that the content stays in place until it was sent.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        file = reader.whole_file
+        if file is None:
+            raise ValueError("Not all of the content is in one file")
+        self._reader = reader
+        self.read = file.read
+        self.fileno = file.fileno
+        self.tell = file.tell
+        self.seek = file.seek
+
+    def close(self) -> None:
+        """Release the content."""
+        self._reader.close()
+
+
+class _Closing:
+    """A body that closes its reader when the server is done with it, even if it was never begun."""
+
+    def __init__(self, reader: Reader, pieces: Iterator[bytes]) -> None:
+        self._reader = reader
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def _started(reader: Reader, pieces: Iterator[bytes]) -> _Closing:
+    """The body with its first piece read, so that a store that cannot be asked still gets its true status."""
+    first = next(pieces, b"")
+
+    def all_pieces() -> Iterator[bytes]:
+        yield first
+        yield from pieces
+
+    return _Closing(reader, all_pieces())
+
+
+def _pieces(reader: Reader, part: ByteRange) -> Iterator[bytes]:
+    reader.seek(part.start)
+    left = part.length
+    while left:
+        piece = reader.read(min(left, _PIECE))
+        if not piece:
+            raise EOFError(f"The content ended {left} bytes early")
+        left -= len(piece)
+        yield piece
+
+
+def _multipart(node: Node, reader: Reader, ranges: list[ByteRange], headers: list[tuple[str, str]]) -> Response:
+    """Several ranges in one answer (RFC 9110, 14.6)."""
+    boundary = secrets.token_hex(16)
+    heads = [
+        f"\r\n--{boundary}\r\nContent-Type: {content_type(node)}\r\n"
+        f"Content-Range: {part.content_range(node.size)}\r\n\r\n".encode("latin-1") for part in ranges]
+    tail = f"\r\n--{boundary}--\r\n".encode()
+
+    def parts() -> Iterator[bytes]:
+        for head, part in zip(heads, ranges, strict=True):
+            yield head
+            yield from _pieces(reader, part)
+        yield tail
+
+    length = sum(map(len, heads)) + sum(part.length for part in ranges) + len(tail)
+    headers += [("Content-Type", f"multipart/byteranges; boundary={boundary}"), ("Content-Length", str(length))]
+    stream = parts()
+    # The first piece is only a head; the second touches the content.
+    started: list[bytes] = [next(stream), next(stream)]
+
+    def all_parts() -> Iterator[Any]:
+        yield from started
+        yield from stream
+
+    return Response(206, headers, _Closing(reader, all_parts()))

@@ -1,0 +1,189 @@
+"""PROPFIND (RFC 4918, 9.1): what is asked becomes a plan, and the plan renders nodes as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+
+from davfusion.cache.node import Node
+from davfusion.dav import xml
+from davfusion.dav.body import read_all
+from davfusion.dav.errors import HttpError
+from davfusion.dav.lock_xml import LocksOfTree
+from davfusion.dav.preconditions import Preconditions
+from davfusion.dav.properties import ALLPROP, LIVE, Dead, Scene, propname_elements
+from davfusion.dav.request import Request, Response, xml_document
+
+_HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">'
+_TAIL = "</D:multistatus>"
+_NOTHING: Dead = {}
+_STREAM_ABOVE = 2000
+"""Nodes above which the answer is rendered while it is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a PROPFIND asks for. `names`: the properties asked for by name (Clark notation), or those included."""
+
+    mode: str
+    """`prop`, `allprop` or `propname`."""
+    names: tuple[str, ...] = ()
+
+    @property
+    def needs_dead(self) -> bool:
+        """Whether dead properties can be part of the answer."""
+        return self.mode != "prop" or any(
+            name not in LIVE or name == "{DAV:}displayname" for name in self.names)
+
+
+def plan_of(body: bytes) -> Plan:
+    """The plan of a request body; an empty body asks for allprop. Raises HttpError 400."""
+    if not body.strip():
+        return Plan("allprop")
+    return _small_plan(body) if len(body) <= 4096 else _parse_plan(body)
+
+
+@lru_cache(maxsize=256)
+def _small_plan(body: bytes) -> Plan:
+    return _parse_plan(body)
+
+
+def _parse_plan(body: bytes) -> Plan:
+    root = xml.parse(body)
+    if root.tag != "{DAV:}propfind":
+        raise HttpError(400, "The body is not a DAV:propfind")
+    modes: list[str] = []
+    names: list[str] = []
+    included: list[str] = []
+    for element in root:
+        if element.tag in ("{DAV:}prop", "{DAV:}allprop", "{DAV:}propname"):
+            modes.append(str(element.tag).removeprefix(xml.DAV))
+        if element.tag in ("{DAV:}prop", "{DAV:}include"):
+            wanted = names if element.tag == "{DAV:}prop" else included
+            wanted += [str(each.tag) for each in element]
+    if len(modes) != 1 or (included and modes[0] != "allprop"):
+        raise HttpError(400, "DAV:propfind holds one of prop, allprop (with include) and propname")
+    return Plan(modes[0], tuple(dict.fromkeys(names or included)))
+
+
+class Renderer:
+    """Writes the DAV:response of nodes for one request. Not thread-safe."""
+
+    def __init__(self, plan: Plan, scene: Scene, *, minimal: bool = False) -> None:
+        self._plan = plan
+        self._scene = scene
+        self._minimal = minimal
+        names = plan.names if plan.mode == "prop" else tuple(dict.fromkeys((*ALLPROP, *plan.names)))
+        self._asked = [(name, LIVE.get(name), xml.empty_element(name)) for name in names]
+
+    def response(self, node: Node, dead: Dead) -> str:
+        """The DAV:response of one node with these dead properties."""
+        href = self._scene.href(node.path, is_folder=node.is_folder)
+        if self._plan.mode == "propname":
+            return _response(href, propname_elements(self._scene, node, dead), "")
+        found: list[str] = []
+        missing: list[str] = []
+        for name, live, empty in self._asked:
+            stored = dead.get(name)
+            if stored is not None:
+                found.append(stored.decode())
+                continue
+            value = live(self._scene, node) if live is not None else None
+            if value is not None:
+                found.append(value)
+            elif self._plan.mode == "prop" or name in self._plan.names:
+                missing.append(empty)
+        if self._plan.mode == "allprop":
+            asked = {name for name, _, _ in self._asked}
+            found += [value.decode() for name, value in dead.items() if name not in asked]
+        return _response(href, "".join(found), "" if self._minimal else "".join(missing))
+
+
+def _response(href: str, found: str, missing: str) -> str:
+    parts = f"<D:response><D:href>{href}</D:href>"
+    if found or not missing:
+        parts += f"<D:propstat><D:prop>{found}</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat>"
+    if missing:
+        parts += f"<D:propstat><D:prop>{missing}</D:prop><D:status>HTTP/1.1 404 Not Found</D:status></D:propstat>"
+    return parts + "</D:response>"
+
+
+def propfind(request: Request) -> Response:
+    """207 with the properties of the resource and, by Depth, of its members or all below it."""
+    depth, _, noroot = (request.header("DEPTH") or "infinity").strip().lower().partition(",")
+    if depth not in ("0", "1", "infinity") or noroot.strip() not in ("", "noroot"):
+        raise HttpError(400, "Depth must be 0, 1 or infinity")
+    plan = plan_of(read_all(request.environ, xml.MAX_BODY))
+    node = request.existing()
+    Preconditions(request).check(request.share)
+    nodes = _nodes(request, node, depth)
+    if noroot:
+        nodes = nodes[1:]
+    minimal = prefers_minimal(request)
+    scene = Scene(request.xml_href, LocksOfTree(request.share, node.path), request.share.quota)
+    renderer = Renderer(plan, scene, minimal=minimal)
+    dead = _dead_properties(request, plan, node, depth)
+    headers = [("Preference-Applied", "return=minimal")] if minimal else []
+    return multistatus((renderer.response(each, dead(each)) for each in nodes), headers,
+                       stream=len(nodes) > _STREAM_ABOVE)
+
+
+def multistatus(responses: Iterable[str], headers: list[tuple[str, str]], *, stream: bool = False) -> Response:
+    """The 207 of these DAV:response elements; streamed ones have no Content-Length."""
+    if not stream:
+        return xml_document(207, (_HEAD + "".join(responses) + _TAIL).encode(), headers)
+    return Response(207, [*headers, ("Content-Type", "application/xml; charset=utf-8")], _stream(responses))
+
+
+def _stream(responses: Iterable[str]) -> Iterator[bytes]:
+    iterator = iter(responses)
+    yield _HEAD.encode()
+    while batch := list(islice(iterator, 200)):
+        yield "".join(batch).encode()
+    yield _TAIL.encode()
+
+
+def prefers_minimal(request: Request) -> bool:
+    """Whether the client wants to hear only of properties that exist (RFC 8144; Brief is Microsoft's form)."""
+    return "return=minimal" in (request.header("PREFER") or "").replace(" ", "").lower() \
+        or (request.header("BRIEF") or "").strip().lower() == "t"
+
+
+def _nodes(request: Request, node: Node, depth: str) -> list[Node]:
+    """All nodes that the answer names; the listing is complete before the first byte is sent."""
+    if depth == "0" or not node.is_folder:
+        return [node]
+    if depth == "1":
+        return [node, *request.share.children(node)]
+    limit = request.settings.infinite_depth_limit
+    nodes = [node, *islice(request.share.walk(node), limit + 1)] if limit else []
+    if not nodes or len(nodes) > limit:
+        raise HttpError(403, "There is too much below this folder for one answer",
+                        condition="<D:propfind-finite-depth/>")
+    return nodes
+
+
+class _DeadProperties:
+    """Dead properties of the nodes of one answer: one query per folder."""
+
+    def __init__(self, request: Request, root: Node, depth: str) -> None:
+        self._share = request.share
+        self._root = root
+        self._of_children = request.share.properties_of_children(root) if depth == "1" and root.is_folder else None
+
+    def __call__(self, node: Node) -> Dead:
+        if self._of_children is None or node.id == self._root.id:
+            return self._share.properties(node)
+        return self._of_children.get(node.id, _NOTHING)
+
+
+def _dead_properties(request: Request, plan: Plan, node: Node, depth: str) -> _DeadProperties | _NoDeadProperties:
+    return _DeadProperties(request, node, depth) if plan.needs_dead else _NoDeadProperties()
+
+
+class _NoDeadProperties:
+    def __call__(self, node: Node) -> Dead:
+        del node
+        return _NOTHING

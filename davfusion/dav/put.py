@@ -1,0 +1,122 @@
+"""PUT (RFC 9110, 9.3.4; RFC 4918, 9.7): a whole new content or nothing.
+
+Everything that can refuse the request is asked before its body is read; locks and conditions are asked again in the
+transaction that publishes the content.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+
+from davfusion.cache.node import Node
+from davfusion.dav.body import BrokenBodyError, announced_length, stream_into
+from davfusion.dav.checksum import BodyChecksum
+from davfusion.dav.dates import LATEST, http_date
+from davfusion.dav.errors import HttpError
+from davfusion.dav.href import parent
+from davfusion.dav.preconditions import Preconditions, placing
+from davfusion.dav.request import Request, Response, empty
+from davfusion.store.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:[ \t]*;[ \t\x21-\x7e]*)?", re.ASCII)
+_GENERIC_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded", "binary/octet-stream")
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+def put(request: Request) -> Response:
+    """201 or 204 with the new entity tag, once the content is durable."""
+    _check_target(request)
+    preconditions = Preconditions(request)
+    preconditions.check(request.share, placing(request.path))
+    modified = asked_modified(request)
+    expected = _expected_length(request)
+    checksum = BodyChecksum.from_environ(request.environ)
+    _check_space(request, expected)
+    with request.share.receive(expected) as incoming:
+        def write(piece: memoryview) -> None:
+            incoming.write(piece)
+            checksum.update(piece)
+
+        size = stream_into(request.environ, write)
+        if expected is not None and size != expected:
+            raise BrokenBodyError(f"The body has {size} bytes where {expected} were announced")
+        checksum.verify()
+        node, created = request.share.put(
+            request.path, incoming, modified=modified, media_type=_media_type(request),
+            guard=lambda view: preconditions.check(view, placing(request.path)))
+    return empty(201 if created else 204, _validators(node, modified_accepted=modified is not None))
+
+
+def asked_modified(request: Request) -> float | None:
+    """The time in X-OC-Mtime, in seconds since the epoch; None where absent. Raises HttpError 400."""
+    text = request.header("X_OC_MTIME")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds) or not -LATEST <= seconds <= LATEST:
+        raise HttpError(400, "X-OC-Mtime is not a time in seconds")
+    return seconds
+
+
+def _check_target(request: Request) -> None:
+    if request.header("CONTENT_RANGE") is not None:
+        raise HttpError(400, "Content-Range is not accepted: a PUT replaces the whole file")
+    if request.header("CONTENT_ENCODING") not in (None, "", "identity"):
+        raise HttpError(415, "Content-Encoding is not accepted")
+    if request.node is not None and request.node.is_folder:
+        raise HttpError(405, "A folder is here", headers=[("Allow", "OPTIONS, GET, HEAD, PROPFIND, DELETE")])
+    if request.ends_in_slash:
+        raise HttpError(409, "A file's URL does not end in /")
+    if request.node is None:
+        folder = request.share.find(parent(request.path))
+        if folder is None or not folder.is_folder:
+            raise HttpError(409, "The folder of this path does not exist")
+
+
+def _expected_length(request: Request) -> int | None:
+    """Bytes that must arrive: Content-Length, or what Finder and ownCloud clients announce for a chunked body."""
+    length = announced_length(request.environ)
+    announced = request.header("X_EXPECTED_ENTITY_LENGTH")
+    if announced is None:
+        return length
+    if _NUMBER.fullmatch(announced.strip()) is None:
+        raise HttpError(400, "X-Expected-Entity-Length is not a number")
+    if length is not None and length != int(announced):
+        raise HttpError(400, "X-Expected-Entity-Length and Content-Length differ", close=True)
+    return int(announced)
+
+
+def _check_space(request: Request, expected: int | None) -> None:
+    total = (request.header("OC_TOTAL_LENGTH") or "").strip()
+    needed = max(expected or 0, int(total) if _NUMBER.fullmatch(total) else 0)
+    if not needed:
+        return
+    try:
+        available = request.share.quota().available
+    except StoreError as error:
+        # Whether the store has room is unknown while it is away; writes go on and wait for it here.
+        log.warning("quota unknown", extra={"share": request.share.name, "error": str(error)})
+        return
+    if available is not None and needed > available:
+        raise HttpError(507, f"{needed} bytes do not fit: {available} are free")
+
+
+def _media_type(request: Request) -> str | None:
+    declared = (request.environ.get("CONTENT_TYPE") or "").strip()
+    if not declared or len(declared) > 200 or _MEDIA_TYPE.fullmatch(declared) is None:
+        return None
+    return None if declared.partition(";")[0].strip().lower() in _GENERIC_TYPES else declared
+
+
+def _validators(node: Node, *, modified_accepted: bool) -> list[tuple[str, str]]:
+    headers = [("ETag", node.etag), ("OC-ETag", node.etag), ("Last-Modified", http_date(node.modified))]
+    if modified_accepted:
+        headers.append(("X-OC-MTime", "accepted"))
+    return headers

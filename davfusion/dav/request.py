@@ -1,0 +1,150 @@
+"""A request as the methods see it, and the answer that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from davfusion.cache.node import Node
+from davfusion.cache.share import Share
+from davfusion.dav.destination import Origin, url_path
+from davfusion.dav.errors import HttpError
+from davfusion.dav.href import href, xml_href
+from davfusion.dav.mounts import Location, Mounts, spelled_path
+
+Environ = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. Locks belong to the name."""
+
+    name: str
+    may_write: bool = True
+
+
+Authenticate = Callable[[Environ], Principal | None]
+"""Tells who sent a request; None asks the client to sign in."""
+
+
+def anonymous(environ: Environ) -> Principal:
+    """Everyone is the same person and may do everything."""
+    del environ
+    return Principal("anonymous")
+
+
+@dataclass(frozen=True, slots=True)
+class DavSettings:
+    """What can be chosen about WebDAV. Times in seconds."""
+
+    lock_timeout: float = 600.0
+    """Granted when the client names no time."""
+    lock_timeout_max: float = 3600.0
+    """The longest that is granted; clients refresh."""
+    infinite_depth_limit: int = 20_000
+    """The most resources that one PROPFIND of infinite depth may list; 0 refuses them all."""
+    any_destination_host: bool = False
+    """Behind a proxy that changes scheme or host: compare only the path of Destination and If."""
+    realm: str = "davfusion"
+    """Named to people who must sign in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to a share.
+
+    `path` is the local path as the share spells it, `node` what is there (None: certainly nothing), both looked up
+    when the request is made.
+    """
+
+    environ: Environ
+    method: str
+    share: Share
+    prefix: str
+    path: str
+    asked_path: str
+    """The local path as the client spelled it."""
+    ends_in_slash: bool
+    node: Node | None
+    principal: Principal
+    mounts: Mounts
+    settings: DavSettings
+
+    def header(self, name: str) -> str | None:
+        """A header by its WSGI name without `HTTP_`, or None."""
+        value: str | None = self.environ.get("HTTP_" + name)
+        return value
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this person may change nothing in this share."""
+        return self.share.read_only or not self.principal.may_write
+
+    def locate(self, raw_url: str) -> Location | None:
+        """The place that a URL in a header names; None where it is on this server but in no share.
+
+        Raises BadPathError, ForeignURLError.
+        """
+        origin = Origin.from_environ(self.environ)
+        path = url_path(raw_url, origin, any_origin=self.settings.any_destination_host)
+        script_name = self.environ.get("SCRIPT_NAME", "")
+        if script_name and not (path + "/").startswith(script_name + "/"):
+            return None
+        return self.mounts.locate(path[len(script_name):] or "/", script_name)
+
+    def spelled(self, location: Location) -> tuple[str, Node | None]:
+        """The local path of a place as its share spells it, and what is there."""
+        return spelled_path(location.share, location.path)
+
+    def href(self, node: Node) -> str:
+        """The URL path of a node of this share, as for a header."""
+        return href(self.prefix, node.path, is_folder=node.is_folder)
+
+    def xml_href(self, path: str, *, is_folder: bool) -> str:
+        """The URL path of a local path of this share, as for XML."""
+        return xml_href(self.prefix, path, is_folder=is_folder)
+
+    def existing(self) -> Node:
+        """What is at the path. Raises HttpError 404."""
+        if self.node is None:
+            raise HttpError(404, "Nothing is here")
+        return self.node
+
+    def depth(self, *, default: str, allowed: tuple[str, ...]) -> str:
+        """The Depth header in lower case. Raises HttpError 400 for a value that is not allowed."""
+        value = (self.header("DEPTH") or default).strip().lower()
+        if value not in allowed:
+            raise HttpError(400, f"Depth must be one of: {', '.join(allowed)}")
+        return value
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer; `body` is ignored by the server for HEAD, 204 and 304."""
+
+    status: int
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: Iterable[bytes] = ()
+
+    @property
+    def status_line(self) -> str:
+        """As WSGI wants it."""
+        return f"{self.status} {HTTPStatus(self.status).phrase}"
+
+
+def empty(status: int, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    """An answer without a body."""
+    given = list(headers)
+    return Response(status, given if status in (204, 304) else [*given, ("Content-Length", "0")])
+
+
+def document(status: int, body: bytes, media_type: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    """An answer whose body is at hand."""
+    return Response(status, [*headers, ("Content-Type", media_type), ("Content-Length", str(len(body)))], [body])
+
+
+def xml_document(status: int, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    """An answer in XML."""
+    return document(status, body, "application/xml; charset=utf-8", headers)
