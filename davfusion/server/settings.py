@@ -1,0 +1,66 @@
+"""How the server listens, waits and gives up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Settings of one server process. Times are in seconds, sizes in bytes."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0 takes any free port; the address that `serve` reports tells which."""
+    reuse_port: bool = False
+    """Several processes listen on one port (SO_REUSEPORT); needs a port other than 0."""
+    backlog: int = 128
+    server_name: str = "davfusion"
+    """Value of the `Server` response header."""
+
+    threads: int = 32
+    """Worker threads that exist from the start."""
+    max_threads: int = 128
+    """Up to this many while requests wait because every worker is held by a slow client."""
+
+    tls_cert: Path | None = None
+    """PEM file with the certificate and its chain; together with `tls_key` it turns TLS on."""
+    tls_key: Path | None = None
+
+    head_timeout: float = 15.0
+    """From the first byte of a request (or of a TLS handshake) until its head is complete."""
+    idle_timeout: float = 75.0
+    """How long a connection may stay open without a request."""
+    io_timeout: float = 60.0
+    """How long a body may stand still, in either direction."""
+    min_rate: int = 500
+    """Bytes per second that a body must average, counted only while the server waits for the
+    client and after `min_rate_grace`; 0 sets no minimum."""
+    min_rate_grace: float = 30.0
+    sticky_wait: float = 0.005
+    """How long a worker waits for the next request on the connection that it just served."""
+    linger_timeout: float = 2.0
+    """How long a closing connection still swallows what the client sends, so that the client can
+    read the last response (RFC 9112 section 9.6)."""
+    stop_timeout: float = 30.0
+    """How long requests under way may go on after stop."""
+
+    max_target: int = 16 * 1024
+    max_head: int = 64 * 1024
+    max_headers: int = 100
+    max_drain: int = 1024 * 1024
+    """An unread rest of a body up to this size is read and thrown away to keep the connection;
+    with more left the connection is closed."""
+    max_connections: int = 4096
+    """Open connections of this process; 0 sets no limit."""
+    max_connections_per_address: int = 1024
+    """Open connections of one client address in this process; 0 sets no limit."""
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: set both or neither.")
+        if self.reuse_port and self.port == 0:
+            raise ValueError("reuse_port needs a fixed port: port 0 gives every process its own.")
+        if not 1 <= self.threads <= self.max_threads:
+            raise ValueError("threads must be at least 1 and at most max_threads.")
