@@ -102,10 +102,7 @@ class S3Client:
             query["delimiter"] = "/"
         if token is not None:
             query["continuation-token"] = token
-        try:
-            answer = self.send("GET", "", path, query=query)
-        except NotFoundError as error:
-            raise TemporaryError("The bucket does not answer listings; correct the address of the store") from error
+        answer = self.send("GET", "", path, query=query)
         return _parse_page(answer.content, path)
 
     def delete(self, key: str, path: str | None = None) -> None:
@@ -190,13 +187,12 @@ class S3Client:
 
 
 def _refusal(answer: requests.Response, path: str | None) -> StoreError:
-    code = ""
-    if answer.content.lstrip()[:1] == b"<":
-        try:
-            code = _text(_parse(answer.content, path), "Code")
-        except TemporaryError:
-            code = ""
-    return errors.from_response(answer.status_code, code, path, errors.retry_after(answer.headers.get("Retry-After")))
+    try:
+        code = _text(_parse(answer.content, path), "Code")
+    except TemporaryError:
+        code = ""
+    wait = errors.retry_after(answer.headers.get("Retry-After"))
+    return errors.from_response(answer.status_code, code or errors.NO_CODE, path, wait)
 
 
 def _parse(content: bytes, path: str | None) -> etree._Element:

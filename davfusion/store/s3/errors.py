@@ -20,6 +20,7 @@ from davfusion.store.errors import (
     TemporaryError,
     TooLargeError,
 )
+from davfusion.store.interface import Condition, IfAbsent, IfVersion
 
 SIGN_IN = frozenset({
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
@@ -35,16 +36,22 @@ BAD_NAME = frozenset({"KeyTooLongError", "KeyTooLong", "InvalidObjectName", "XMi
 WRONG_REGION = frozenset({"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed",
                           "IllegalLocationConstraintException"})
 
+NO_CODE = "NoCode"
+"""Stands for the Code of an answer that should have one: it does not come from an S3 server."""
+
 _STATUS = re.compile(r"status code: (\d{3})\b")
 _CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
 
 
 def from_response(status: int, code: str, path: str | None, retry_after: float | None = None) -> StoreError:
-    """The error for a response that is not a success. `code` is the XML body's Code, or empty.
+    """The error for a response that is not a success. `code` is the XML body's Code, NO_CODE,
+    or empty where there can be none.
 
     A missing bucket is TemporaryError without a path: it concerns the store, and uploads wait for it.
     """
     said = f"{status} {code}".strip()
+    if status in (404, 410) and code == NO_CODE:
+        return TemporaryError("The server does not answer as an S3 server; is the address of the store right?")
     by_code = _by_code(code, path, retry_after)
     if by_code is not None:
         return by_code
@@ -101,8 +108,9 @@ def from_library(error: Exception, path: str | None) -> StoreError:
     text = str(error)
     status, code = _STATUS.search(text), _CODE.search(text)
     if status is not None:
-        number = int(status.group(1))
-        return from_response(number, code.group(1) if code else "", path)
+        number, reason = int(status.group(1)), code.group(1) if code else ""
+        has_body = "Error performing HEAD" not in text
+        return from_response(number, reason or (NO_CODE if has_body else ""), path)
     if isinstance(error, FileNotFoundError):
         return NotFoundError("There is nothing here", path)
     if type(error).__name__ in ("PreconditionError", "NotModifiedError"):
@@ -112,12 +120,14 @@ def from_library(error: Exception, path: str | None) -> StoreError:
     return TemporaryError(f"The store could not be asked: {text.splitlines()[0] if text else 'no reason'}", path)
 
 
-def for_condition(error: StoreError, *, absent: bool) -> StoreError:
-    """What a refused condition means to the caller: of IfAbsent, that something exists."""
-    if absent and isinstance(error, ConflictError):
+def for_condition(error: StoreError, condition: Condition) -> StoreError:
+    """What the refusal of a write means: of IfAbsent, that something exists; of IfVersion, a change."""
+    if isinstance(error, NotFoundError):
+        if isinstance(condition, IfVersion):
+            return ConflictError("The object is gone", error.path)
+        return TemporaryError("The store could not take the object; is its address right?", error.path)
+    if isinstance(error, ConflictError) and isinstance(condition, IfAbsent):
         return AlreadyExistsError("There is something here already", error.path)
-    if not absent and isinstance(error, NotFoundError):
-        return ConflictError("The object is gone", error.path)
     return error
 
 

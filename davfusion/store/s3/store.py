@@ -186,7 +186,7 @@ class S3Store(Store):
             else:
                 etag = self._put_parts(fileobject, size, key, path, condition, modified, interrupt)
         except (ConflictError, NotFoundError) as error:
-            raise errors.for_condition(error, absent=isinstance(condition, IfAbsent)) from error
+            raise errors.for_condition(error, condition) from error
         return Metadata(path, is_dir=False, bytes=size, modified=time.time(), version=etag)
 
     def _put(self, data: bytes, key: str, path: str, condition: Condition, modified: float | None) -> str:
