@@ -1,0 +1,163 @@
+"""Brings what a listing showed into the index, one name at a time, inside a write transaction."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+
+from davfusion.cache import synced, tree
+from davfusion.cache.index import Record, View
+from davfusion.cache.refresh import Finding, decide
+from davfusion.store.interface import Metadata
+
+log = logging.getLogger("davfusion.cache.refresh")
+
+
+def finding(view: View, folder: Record, name: str, shown: Metadata | None) -> Finding:
+    """What the listing of `folder` means for one name, as the index is now."""
+    known, occupant = _known(view, folder, name)
+    return decide(shown, known, occupant)
+
+
+def adopt(view: View, folder: Record, name: str, shown: Metadata | None) -> None:
+    """Apply what the store shows under one name of a listed folder (None: it shows nothing)."""
+    known, occupant = _known(view, folder, name)
+    found = decide(shown, known, occupant)
+    if found is Finding.SAME:
+        return
+    if found is not Finding.ADD and found is not Finding.CONFIRM:
+        log.info("store changed", extra={"folder": folder.synced_path, "entry": name, "finding": found.name})
+    if found is Finding.REPLACE:
+        assert known is not None
+        _gone(view, known, decide(None, known, None))
+        adopt(view, folder, name, shown)
+        return
+    if shown is None:
+        assert known is not None
+        _gone(view, known, found)
+        return
+    if known is None:
+        _appeared(view, folder, name, shown, occupant, found)
+        return
+    _changed(view, folder, name, shown, known, occupant, found)
+
+
+def _known(view: View, folder: Record, name: str) -> tuple[Record | None, Record | None]:
+    known = view.nodes.at_store(synced.store_folder(folder.synced_path or "/"), name)
+    if known is not None and known.is_local:
+        return known, None
+    return known, view.nodes.child(folder.id, name)
+
+
+def _appeared(view: View, folder: Record, name: str, shown: Metadata, occupant: Record | None,
+              found: Finding) -> None:
+    store_folder = synced.store_folder(folder.synced_path or "/")
+    if found is Finding.JOIN and occupant is not None:
+        view.nodes.update(occupant.id, synced_parent=folder.id, synced_folder=store_folder, synced_name=name,
+                          confirmed=1, listed=None, attempts=0, problem=None, parked=0)
+        return
+    if occupant is not None:
+        _step_aside(view, occupant)
+    content = None if shown.is_dir else view.contents.insert(size=shown.bytes, used=view.now())
+    view.nodes.insert(
+        folder=int(shown.is_dir), parent=folder.id, name=name, content=content, modified=shown.modified,
+        created=shown.modified, synced_parent=folder.id, synced_folder=store_folder, synced_name=name,
+        synced_content=content, synced_version=shown.version, confirmed=1, due=view.now())
+
+
+def _changed(view: View, folder: Record, name: str, shown: Metadata, known: Record, occupant: Record | None,
+             found: Finding) -> None:
+    if found is Finding.CONFIRM:
+        view.nodes.update(known.id, confirmed=1)
+        return
+    if found is Finding.REWRITE:
+        log.warning("write lost by the store", extra={"path": known.synced_path})
+        view.nodes.update(known.id, synced_content=None, synced_version=shown.version, due=view.now())
+        return
+    if found is Finding.TAKE_BESIDE:
+        _keep_copy(view, known)
+    if found is Finding.REVIVE:
+        if occupant is not None:
+            _step_aside(view, occupant)
+        view.nodes.update(known.id, parent=folder.id, name=name, synced_parent=folder.id)
+    content = view.contents.insert(size=shown.bytes, used=view.now())
+    view.nodes.update(
+        known.id, content=content, synced_content=content, synced_version=shown.version, modified=shown.modified,
+        media_type=None, confirmed=1, attempts=0, problem=None, parked=0)
+
+
+def _gone(view: View, known: Record, found: Finding) -> None:
+    if found is Finding.REWRITE:
+        log.warning("write lost by the store", extra={"path": known.synced_path})
+    if found in (Finding.KEEP, Finding.REWRITE):
+        synced.unsync(view, known)
+        return
+    if known.is_folder:
+        _folder_gone(view, known)
+        return
+    if found is Finding.REMOVE:
+        view.nodes.remove(known.id)
+        return
+    synced.unsync(view, known)
+
+
+def _folder_gone(view: View, known: Record) -> None:
+    """The store lost a whole folder: what was unchanged here goes too, what is new here stays and is written anew."""
+    below = view.nodes.forget_synced_below(known.synced_path or "")
+    synced.unsync(view, known)
+    local = view.nodes.get(known.id)
+    if local is None:
+        return
+    gone = {record.id for record in below if _unchanged(record)} | {known.id}
+    inside = [record for record, _ in view.nodes.subtree(known.id)]
+    for record in reversed(inside):
+        if record.id in gone and not view.nodes.has_children(record.id):
+            view.nodes.remove(record.id)
+    if not view.nodes.has_children(known.id):
+        view.nodes.remove(known.id)
+    for record in below:
+        _drop_if_lost(view, record)
+
+
+def _unchanged(record: Record) -> bool:
+    if record.is_folder:
+        return True
+    if record.content != record.synced_content:
+        return False
+    return record.confirmed or not record.whole
+
+
+def _drop_if_lost(view: View, before: Record) -> None:
+    """What was below the folder but lies elsewhere in the local tree stays if its bytes are here."""
+    record = view.nodes.get(before.id)
+    if record is None:
+        return
+    if not record.is_local:
+        synced.forget(view, record.id)
+    elif not record.is_folder and not record.whole and not view.nodes.holders(record.content or 0):
+        log.warning("content lost with its folder in the store", extra={"node": record.id})
+        view.nodes.remove(record.id)
+
+
+def _step_aside(view: View, occupant: Record) -> None:
+    """Rename ours, because the store's version keeps the name."""
+    assert occupant.parent is not None
+    name = tree.unique_name(view, occupant.parent, occupant.local_name or "", _tag(view.now()))
+    view.nodes.update(occupant.id, name=name, due=view.now(), attempts=0, problem=None, parked=0)
+    log.warning("both changed, ours renamed", extra={"entry": occupant.local_name, "renamed": name})
+
+
+def _keep_copy(view: View, known: Record) -> None:
+    """Our version becomes a file of its own beside the store's."""
+    assert known.parent is not None
+    name = tree.unique_name(view, known.parent, known.local_name or "", _tag(view.now()))
+    copy = view.nodes.insert(
+        folder=0, parent=known.parent, name=name, content=known.content, modified=known.modified,
+        created=known.created, media_type=known.media_type, due=view.now())
+    view.properties.copy(known.id, copy)
+    log.warning("both changed, ours kept beside", extra={"entry": known.local_name, "kept": name})
+
+
+def _tag(now: float) -> str:
+    return f"conflict of {socket.gethostname()} {time.strftime('%Y-%m-%d', time.localtime(now))}"

@@ -1,0 +1,245 @@
+"""The cache files: immutable contents, and bodies that are being received.
+
+    incoming/<token>        a body on its way in; its size on disk is the room it has reserved
+    contents/<xx>/<token>   a content, or the present parts of one (then with <token>.map beside it)
+
+A token is never used twice, so a file that was evicted can not be confused with its successor. A file
+that no index row names is an orphan of a crash and is swept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from davfusion.cache.errors import CacheFullError
+
+try:
+    import fcntl
+except ImportError:  # Windows: one process, so nobody else's files can be in the folder
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("davfusion.cache.contents")
+
+ORPHAN_AGE = 600.0
+"""Seconds after which a cache file that the index does not name is an orphan; a file younger than this may be
+waiting for its transaction."""
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class ContentFiles:
+    """The files of one state directory. Safe with several threads and processes."""
+
+    def __init__(self, state: Path, *, flush: bool) -> None:
+        self._incoming = state / "incoming"
+        self._contents = state / "contents"
+        self._flush = flush
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._contents.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def directory(self) -> Path:
+        """The folder on whose disk everything lies."""
+        return self._contents
+
+    def path(self, file: str) -> Path:
+        """Where a cache file lies."""
+        return self._contents / file[:2] / file
+
+    def open(self, file: str) -> BinaryIO:
+        """Open a whole content for reading. Raises FileNotFoundError when it was evicted."""
+        return self.path(file).open("rb", buffering=0)
+
+    def receive(self, length: int | None, *, admit: Callable[[int], None]) -> Incoming:
+        """A new body; `length` bytes are reserved where it is known. `admit` is asked before each further piece."""
+        return Incoming(self._incoming / secrets.token_hex(16), length, flush=self._flush, admit=admit)
+
+    def publish(self, incoming: Incoming) -> str:
+        """Make a complete body a cache file; returns its name. Flushed first, if the durability asks for it."""
+        incoming.seal()
+        file = incoming.path.name
+        target = self.path(file)
+        self._make_folder(target.parent)
+        incoming.path.rename(target)
+        if self._flush:
+            flush_folder(target.parent)
+        incoming.release()
+        return file
+
+    def new_name(self) -> str:
+        """A name for a cache file that is to be filled from the store; its folder exists afterwards."""
+        file = secrets.token_hex(16)
+        self._make_folder(self.path(file).parent)
+        return file
+
+    def remove(self, file: str) -> None:
+        """Remove a cache file with its map; one that is gone is fine. Open readers go on reading."""
+        for path in (self.path(file), map_path(self.path(file))):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+    def flush_file(self, file: str) -> None:
+        """Put a cache file on stable storage."""
+        with self.path(file).open("rb") as opened:
+            os.fsync(opened.fileno())
+        flush_folder(self.path(file).parent)
+
+    def received_bytes(self) -> int:
+        """Bytes that bodies on their way in hold or have reserved, in all processes."""
+        total = 0
+        with os.scandir(self._incoming) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    total += entry.stat().st_size
+        return total
+
+    def files(self) -> Iterator[str]:
+        """The names of all cache files on disk."""
+        for folder in self._contents.iterdir():
+            yield from (path.name for path in folder.iterdir() if path.suffix != ".map")
+
+    def is_orphan_age(self, file: str) -> bool:
+        """Whether the file is old enough to be an orphan if no row names it."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.path(file).stat().st_mtime < time.time() - ORPHAN_AGE
+        return False
+
+    def sweep_incoming(self) -> int:
+        """Remove bodies whose process died; returns how many."""
+        swept = 0
+        for path in self._incoming.iterdir():
+            if _abandoned(path):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+                    swept += 1
+        if swept:
+            log.info("abandoned uploads removed", extra={"count": swept})
+        return swept
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.exists():
+            return
+        folder.mkdir(exist_ok=True)
+        if self._flush:
+            flush_folder(self._contents)
+
+
+class Incoming:
+    """One body on its way in. Nothing of it is visible before `Share.put`; dropping it discards it.
+
+    To be used by one thread. As a context manager it is discarded on the way out unless it was published.
+    """
+
+    def __init__(self, path: Path, length: int | None, *, flush: bool, admit: Callable[[int], None]) -> None:
+        self.path = path
+        self.size = 0
+        self.checksum: int | None = None if flush else 0
+        """CRC-32 of the bytes so far, kept where the file is not flushed before it is acknowledged."""
+        self._length = length
+        self._flush = flush
+        self._admit = admit
+        self._published = False
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        try:
+            if fcntl is not None:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if length:
+                os.ftruncate(self._descriptor, length)
+        except OSError as error:
+            self.discard()
+            raise _full(error, path.name) from error
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append; returns the bytes taken, which are all. Waits a bounded time when the cache is nearly full.
+
+        Raises CacheFullError when there is no room for bytes that were not announced.
+        """
+        view = memoryview(data)
+        self._admit(max(0, self.size + len(view) - (self._length or 0)))
+        written = 0
+        try:
+            while written < len(view):
+                written += os.write(self._descriptor, view[written:])
+        except OSError as error:
+            raise _full(error, self.path.name) from error
+        if self.checksum is not None:
+            self.checksum = zlib.crc32(view, self.checksum)
+        self.size += written
+        return written
+
+    def seal(self) -> None:
+        """The body is complete: give back what was reserved and not used, and flush if durability asks for it."""
+        if self._length is not None and self._length != self.size:
+            os.ftruncate(self._descriptor, self.size)
+        if self._flush:
+            os.fsync(self._descriptor)
+
+    def release(self) -> None:
+        """The file is a cache file now and not this object's any more."""
+        self._published = True
+        self._close()
+
+    def discard(self) -> None:
+        """Remove the body, unless it was published; may be called again."""
+        if not self._published:
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()
+        self._close()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.discard()
+
+    def __del__(self) -> None:
+        self.discard()
+
+
+def map_path(path: Path) -> Path:
+    """Where the map of present blocks of a partial cache file lies."""
+    return path.with_name(path.name + ".map")
+
+
+def flush_folder(folder: Path) -> None:
+    """Put the names in a folder on stable storage (a no-op where folders cannot be opened)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _abandoned(path: Path) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        with path.open("rb") as opened:
+            fcntl.flock(opened.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    return True
+
+
+def _full(error: OSError, name: str) -> Exception:
+    if error.errno in _NO_SPACE:
+        return CacheFullError("The disk of the cache is full", name)
+    return error

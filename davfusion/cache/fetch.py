@@ -1,0 +1,145 @@
+"""Brings contents from the store into the cache: block ranges on demand, whole contents for the engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from davfusion.cache.blocks import BLOCK, BlockFile, block_range
+from davfusion.cache.contents import ContentFiles
+from davfusion.cache.index import Content, Index, Record
+from davfusion.cache.space import Space
+from davfusion.store.errors import ConflictError, NotFoundError, TemporaryError
+from davfusion.store.interface import Store
+
+log = logging.getLogger("davfusion.cache.fetch")
+
+WINDOW = 8
+"""Blocks asked for in one request when reading ahead."""
+
+
+class Fetcher:
+    """Fetches parts of contents. Thread-safe; other processes may fetch into the same files."""
+
+    def __init__(self, index: Index, store: Store, files: ContentFiles, space: Space) -> None:
+        self._index = index
+        self._store = store
+        self._files = files
+        self._space = space
+        self._pool = ThreadPoolExecutor(16, thread_name_prefix="fetch")
+
+    def open(self, content: Content) -> BlockFile | None:
+        """The cache file of a content that is not whole, made if need be; None when the content is gone."""
+        file = content.file
+        if file is None:
+            wanted = self._files.new_name()
+            file = self._index.write(
+                lambda view: view.contents.materialise(content.id, wanted, self._index.now()))
+        if file is None:
+            return None
+        return BlockFile(self._files.path(file), content.size)
+
+    def begin(self, content: int, blocks: BlockFile, first: int, last: int) -> Future[bool]:
+        """Fetch the missing blocks from first to last in the background; the result is that of `fetch`."""
+        return self._pool.submit(self.fetch, content, blocks, first, last)
+
+    def fetch(self, content: int, blocks: BlockFile, first: int, last: int) -> bool:
+        """Fetch the missing blocks from first to last, inclusive; False when there is no room to keep them.
+
+        Raises StoreError; ConflictError when the store does not hold this content any more.
+        """
+        with blocks.fetching(first, last):
+            missing = blocks.missing(first, last)
+            if not missing:
+                return True
+            start, stop = block_range(missing[0], blocks.size)[0], block_range(missing[-1], blocks.size)[1]
+            if not self._space.make_room(stop - start):
+                return False
+            self._fill(content, blocks, start, stop)
+        return True
+
+    def stream(self, content: int, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes of a content straight from the store, kept nowhere. Raises as `fetch`."""
+        holder = self._holder(content)
+        return self._store.read(holder.synced_path or "", start, stop, if_version=holder.synced_version)
+
+    def fetch_whole(self, content: int) -> bool:
+        """Have every byte of a content here; False when there is no room. Raises as `fetch`."""
+        row = self._index.view().contents.get(content)
+        if row is None or row.whole:
+            return row is not None
+        blocks = self.open(row)
+        if blocks is None:
+            return False
+        try:
+            for first in range(0, blocks.count, WINDOW):
+                if not self.fetch(content, blocks, first, min(first + WINDOW, blocks.count) - 1):
+                    return False
+        finally:
+            blocks.close()
+        return True
+
+    def close(self) -> None:
+        """Wait for fetches under way and stop."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _fill(self, content: int, blocks: BlockFile, start: int, stop: int) -> None:
+        position, marked, kept = start, start // BLOCK, 0
+        pieces = self.stream(content, start, stop)
+        try:
+            for piece in pieces:
+                blocks.write(position, piece)
+                position += len(piece)
+                while marked < blocks.count and position >= block_range(marked, blocks.size)[1]:
+                    kept += self._mark(blocks, marked)
+                    marked += 1
+        finally:
+            if kept:
+                self._account(content, blocks, kept)
+        if position != stop:
+            raise TemporaryError("The store sent fewer bytes than it holds", retry_after=1.0)
+
+    @staticmethod
+    def _mark(blocks: BlockFile, block: int) -> int:
+        if blocks.present(block):
+            return 0
+        blocks.mark(block)
+        start, stop = block_range(block, blocks.size)
+        return stop - start
+
+    def _account(self, content: int, blocks: BlockFile, kept: int) -> None:
+        row = self._index.view().contents.get(content)
+        if row is None or row.file is None:
+            return
+        file = row.file
+        self._index.write(lambda view: view.contents.add_held(content, file, kept))
+        if blocks.complete():
+            blocks.flush()
+            self._index.write(lambda view: view.contents.complete(content, file))
+
+    def _holder(self, content: int) -> Record:
+        """The node whose object in the store holds the content. Raises ConflictError when there is none."""
+        holders = self._index.view().nodes.holders(content)
+        if not holders:
+            raise ConflictError("The file was changed in the store")
+        return holders[0]
+
+
+def changed_in_store(index: Index, content: int, error: NotFoundError | ConflictError) -> TemporaryError:
+    """The store does not hold what the index says: have its folder listed anew; returns what to tell the client."""
+    for holder in index.view().nodes.holders(content):
+        if holder.synced_parent is not None:
+            parent = holder.synced_parent
+            index.write(lambda view, parent=parent: view.nodes.update(parent, listed=None))  # type: ignore[misc]
+    log.info("content not in the store as known", extra={"content": content, "problem": str(error)})
+    return TemporaryError("The file was changed in the store just now", error.path, retry_after=1.0)
+
+
+def open_whole(files: ContentFiles, file: str) -> int | None:
+    """A descriptor of a whole cache file, or None when it was evicted just now."""
+    try:
+        return os.open(files.path(file), os.O_RDONLY)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,139 @@
+"""The index: one SQLite database per share, the only mutable shared state.
+
+All SQL of the share lives in this package. Everything above works with a `View`: the whole index as
+one connection sees it, for reading (`Index.view`) or inside a write transaction (`Index.write`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from davfusion.cache.index.contents import Content, Contents
+from davfusion.cache.index.database import Database, Durability
+from davfusion.cache.index.locks import LockRow, Locks, Properties
+from davfusion.cache.index.nodes import Nodes
+from davfusion.cache.index.operations import Operation, Operations
+from davfusion.cache.index.record import Record
+from davfusion.cache.node import Lock, Node
+
+__all__ = ["Content", "Durability", "Index", "LockRow", "Operation", "Record", "View"]
+
+T = TypeVar("T")
+
+
+class View:
+    """The index as one connection sees it: nodes, contents, locks, properties, operations.
+
+    It is the `TreeView` that guards are handed: `find`, `locks_on`, `locks_under` work on local paths.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, nonce: str, clock: Callable[[], float]) -> None:
+        self.nodes = Nodes(connection)
+        self.contents = Contents(connection)
+        self.locks = Locks(connection)
+        self.properties = Properties(connection)
+        self.operations = Operations(connection)
+        self._nonce = nonce
+        self.now = clock
+        """The time in seconds since the epoch."""
+
+    def find(self, path: str) -> Node | None:
+        """The node at a local path, as the index knows it."""
+        record = self.nodes.resolve(path)
+        return None if record is None else self.node(record, path)
+
+    def node(self, record: Record, path: str) -> Node:
+        """What the rooms above see of a record that is at `path`."""
+        named = record.id if record.is_folder else record.content
+        kind = "f" if record.is_folder else ""
+        return Node(
+            id=record.id, path=path, is_folder=record.is_folder, content=record.content, size=record.size,
+            modified=record.modified, created=record.created, etag=f'"{self._nonce}-{kind}{named or 0:x}"',
+            media_type=record.media_type, dirty=record.dirty)
+
+    def locks_on(self, path: str) -> list[Lock]:
+        """Locks that cover the path: its own, and those of depth infinity above it."""
+        now = self.now()
+        if not self.locks.any(now):
+            return []
+        chain = self.nodes.chain(path)
+        depth = 0 if path == "/" else path.count("/")
+        found: list[Lock] = []
+        for level, record in enumerate(chain):
+            rows = self.locks.on(record.id, now)
+            here = level == depth
+            root = "/".join(path.split("/")[:level + 1]) or "/"
+            found += [_lock(row, root) for row in rows if here or row.infinite]
+        return found
+
+    def locks_under(self, path: str) -> list[Lock]:
+        """Locks whose root is strictly below the path."""
+        prefix = path.rstrip("/") + "/"
+        found: list[Lock] = []
+        for row in self.locks.all(self.now()):
+            root = self.nodes.path(row.node)
+            if root is not None and root != path and root.startswith(prefix):
+                found.append(_lock(row, root))
+        return found
+
+    def lock_by_token(self, token: str) -> Lock | None:
+        """The unexpired lock with this token, unless its node left the tree."""
+        row = self.locks.get(token, self.now())
+        root = None if row is None else self.nodes.path(row.node)
+        return None if row is None or root is None else _lock(row, root)
+
+
+class Index:
+    """Opens and closes the index of one share; thread-safe, and safe with other processes on the same file."""
+
+    def __init__(self, path: Path, *, durability: Durability = Durability.POWER_SAFE,
+                 clock: Callable[[], float] = time.time) -> None:
+        self._database = Database(path, durability=durability)
+        self._clock = clock
+        self._nonce = ""
+        self._nonce = self._database.write(_nonce)
+
+    def view(self) -> View:
+        """The index outside any transaction: each query sees the last commit."""
+        return View(self._database.reader(), nonce=self._nonce, clock=self._clock)
+
+    def write(self, change: Callable[[View], T]) -> T:
+        """Run `change` in one transaction; what it raises rolls it back. Durable when this returns."""
+        return self._database.write(
+            lambda connection: change(View(connection, nonce=self._nonce, clock=self._clock)))
+
+    def now(self) -> float:
+        """The time in seconds since the epoch."""
+        return self._clock()
+
+    def data_version(self) -> int:
+        """Changes whenever another connection has committed; to be compared within one thread."""
+        return self._database.data_version()
+
+    def size(self) -> int:
+        """Bytes of the index on disk."""
+        return self._database.size()
+
+    def close(self) -> None:
+        """Close; nothing may use the index afterwards."""
+        self._database.close()
+
+
+def _nonce(connection: sqlite3.Connection) -> str:
+    """Tells the entity tags of this index from those of any other that served the same names."""
+    operations = Operations(connection)
+    nonce = operations.meta("nonce")
+    if nonce is None:
+        nonce = secrets.token_hex(5)
+        operations.set_meta("nonce", nonce)
+    return nonce
+
+
+def _lock(row: LockRow, path: str) -> Lock:
+    return Lock(token=row.token, path=path, exclusive=row.exclusive, infinite=row.infinite, owner=row.owner,
+                principal=row.principal, timeout=row.timeout, expires=row.expires)

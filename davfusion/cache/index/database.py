@@ -1,0 +1,192 @@
+"""The SQLite database of one share: connections, transactions that share flushes, migrations.
+
+Reads use a connection per thread and see the last commit of any process. Writes of all threads of a
+process go through one connection; those that wait at the same time are committed together, so that
+they share one flush. Several processes may have the same database open (WAL); SQLite's own lock
+orders their transactions.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from importlib import resources
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+log = logging.getLogger("davfusion.cache.index")
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 30.0
+"""Seconds that a transaction waits for one of another process."""
+LARGEST_BATCH = 64
+"""Writes committed together at most, so that no transaction becomes long."""
+
+
+class Durability(Enum):
+    """What an acknowledged change survives (DESIGN, 6)."""
+
+    POWER_SAFE = "power-safe"
+    """kill -9 and power loss."""
+    PROCESS_SAFE = "process-safe"
+    """kill -9; power loss may cost the last second."""
+
+
+class _Write(Generic[T]):
+    """One requested transaction and, once committed or failed, its outcome."""
+
+    __slots__ = ("change", "done", "error", "result")
+
+    def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
+        self.change = change
+        self.done = threading.Event()
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+
+class Database:
+    """Opens, migrates, reads and writes one database file. Thread-safe."""
+
+    def __init__(self, path: Path, *, durability: Durability = Durability.POWER_SAFE) -> None:
+        self._path = path
+        self._durability = durability
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._readers_lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._queue: deque[_Write[Any]] = deque()
+        self._writer = self._connect()
+        self._closed = False
+        self._migrate()
+
+    # -- transactions ---------------------------------------------------------------------------
+
+    def reader(self) -> sqlite3.Connection:
+        """This thread's reading connection, outside any transaction."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+            self._local.connection = connection
+            with self._readers_lock:
+                self._readers.append(connection)
+        return connection
+
+    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `change` in a transaction; returns its result when it is committed and durable.
+
+        What it raises rolls it back, alone, and is raised here. It must not wait for anything: the
+        index is held meanwhile. It may run in another thread of this process.
+        """
+        write = _Write(change)
+        self._queue.append(write)
+        while not write.done.is_set():
+            if self._writing.acquire(timeout=0.05):
+                try:
+                    self._commit_queued(until=write)
+                finally:
+                    self._writing.release()
+        if write.error is not None:
+            raise write.error
+        return write.result  # type: ignore[return-value]
+
+    def _commit_queued(self, until: _Write[Any]) -> None:
+        while not until.done.is_set():
+            batch: list[_Write[Any]] = []
+            while self._queue and len(batch) < LARGEST_BATCH:
+                batch.append(self._queue.popleft())
+            if not batch:
+                return
+            self._commit(batch)
+
+    def _commit(self, batch: list[_Write[Any]]) -> None:
+        connection = self._writer
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for write in batch:
+                self._run(connection, write)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            for write in batch:
+                write.error = write.error or error
+        for write in batch:
+            write.done.set()
+
+    @staticmethod
+    def _run(connection: sqlite3.Connection, write: _Write[Any]) -> None:
+        connection.execute("SAVEPOINT change")
+        try:
+            write.result = write.change(connection)
+        except sqlite3.OperationalError:
+            raise
+        except BaseException as error:
+            write.error = error
+            connection.execute("ROLLBACK TO change")
+        connection.execute("RELEASE change")
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def data_version(self) -> int:
+        """Changes whenever any other connection has committed; to be compared in one thread."""
+        return int(self.reader().execute("PRAGMA data_version").fetchone()[0])
+
+    def size(self) -> int:
+        """Bytes of the database and its log on disk."""
+        names = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(name.stat().st_size for name in names if name.exists())
+
+    def close(self) -> None:
+        """Close all connections; nothing may use the database afterwards."""
+        with self._writing:
+            if self._closed:
+                return
+            self._closed = True
+            with self._readers_lock:
+                for connection in self._readers:
+                    connection.close()
+            self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False,
+            cached_statements=512)
+        connection.execute("PRAGMA journal_mode = WAL")
+        level = "FULL" if self._durability is Durability.POWER_SAFE else "NORMAL"
+        connection.execute(f"PRAGMA synchronous = {level}")
+        connection.execute("PRAGMA cache_size = -8192")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        return connection
+
+    def _migrate(self) -> None:
+        scripts = sorted(
+            (item for item in resources.files(__package__).joinpath("migrations").iterdir()
+             if item.name.endswith(".sql")), key=lambda item: item.name)
+        if self._version() >= len(scripts):
+            return
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            for number, script in enumerate(scripts[self._version():], start=self._version() + 1):
+                for statement in _statements(script.read_text()):
+                    self._writer.execute(statement)
+                self._writer.execute(f"PRAGMA user_version = {number}")
+                log.info("index migrated", extra={"number": number, "script": script.name})
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._writer.execute("ROLLBACK")
+            raise
+
+    def _version(self) -> int:
+        return int(self._writer.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a migration, which has no `;` but at their ends."""
+    lines = (line.split("--", 1)[0] for line in script.splitlines())
+    return [statement for statement in "\n".join(lines).split(";") if statement.strip()]

@@ -1,0 +1,260 @@
+"""SQL about nodes: looking up, walking and changing the two trees."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from davfusion.cache.index.record import COLUMNS, FROM, Record
+from davfusion.cache.node import ROOT_ID
+
+BATCH = 500
+"""Rows that a walk reads at a time."""
+
+
+class Nodes:
+    """Nodes as one connection sees them; the writing methods belong in a transaction.
+
+    Local paths begin with `/`. A store folder is a store path without its last `/`: empty for the root.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    # -- the local tree -------------------------------------------------------------------------
+
+    def get(self, node: int) -> Record | None:
+        """The node with this id, in the local tree or not."""
+        return self._one("n.id = ?", (node,))
+
+    def child(self, parent: int, name: str) -> Record | None:
+        """The local child of that name."""
+        return self._one("n.parent = ? AND n.name = ?", (parent, name))
+
+    def chain(self, path: str) -> list[Record]:
+        """The nodes from the root down to `path`, as far as they exist."""
+        root = self.get(ROOT_ID)
+        assert root is not None
+        found = [root]
+        for name in path.split("/")[1:] if path != "/" else ():
+            node = self.child(found[-1].id, name)
+            if node is None:
+                break
+            found.append(node)
+        return found
+
+    def resolve(self, path: str) -> Record | None:
+        """The node at a local path."""
+        parts = path.split("/")[1:] if path != "/" else []
+        chain = self.chain(path)
+        return chain[-1] if len(chain) == len(parts) + 1 else None
+
+    def children(self, parent: int) -> list[Record]:
+        """All local children, by name."""
+        return self._many("n.parent = ? ORDER BY n.name", (parent,))
+
+    def children_after(self, parent: int, name: str, limit: int = BATCH) -> list[Record]:
+        """Up to `limit` local children whose names follow `name`, by name."""
+        return self._many("n.parent = ? AND n.name > ? ORDER BY n.name LIMIT ?", (parent, name, limit))
+
+    def has_children(self, parent: int) -> bool:
+        """Whether any node has this local parent."""
+        return self._exists("SELECT 1 FROM node WHERE parent = ? LIMIT 1", (parent,))
+
+    def path(self, node: int) -> str | None:
+        """The local path of a node, or None if it or a folder above it is not in the local tree."""
+        names: list[str] = []
+        current = node
+        while current != ROOT_ID:
+            row = self._connection.execute("SELECT parent, name FROM node WHERE id = ?", (current,)).fetchone()
+            if row is None or row[0] is None:
+                return None
+            names.append(row[1])
+            current = row[0]
+        return "/" + "/".join(reversed(names))
+
+    def ancestors(self, node: int) -> list[int]:
+        """The ids of the folders above a node, nearest first, up to where the chain ends."""
+        found: list[int] = []
+        current = node
+        while current != ROOT_ID:
+            row = self._connection.execute("SELECT parent FROM node WHERE id = ?", (current,)).fetchone()
+            if row is None or row[0] is None:
+                break
+            current = row[0]
+            found.append(current)
+        return found
+
+    def subtree(self, node: int) -> Iterator[tuple[Record, str]]:
+        """The local descendants with their paths relative to `node` (`/a`, `/a/b`), parents first.
+
+        Reads in batches; a change made meanwhile may or may not be seen.
+        """
+        pending: list[tuple[int, str]] = [(node, "")]
+        while pending:
+            folder, prefix = pending.pop()
+            after = ""
+            while batch := self.children_after(folder, after):
+                for record in batch:
+                    path = f"{prefix}/{record.local_name}"
+                    if record.is_folder:
+                        pending.append((record.id, path))
+                    yield record, path
+                after = batch[-1].local_name or ""
+
+    def totals(self) -> tuple[int, int]:
+        """How many files the local tree has, and their bytes."""
+        row = self._connection.execute(
+            "SELECT count(*), coalesce(sum(c.size), 0) FROM node n JOIN content c ON c.id = n.content "
+            "WHERE n.parent IS NOT NULL").fetchone()
+        return int(row[0]), int(row[1])
+
+    # -- the synced tree ------------------------------------------------------------------------
+
+    def at_store(self, folder: str, name: str) -> Record | None:
+        """The node that the store is known to hold under this name."""
+        return self._one("n.synced_folder = ? AND n.synced_name = ?", (folder, name))
+
+    def in_store_folder(self, folder: str) -> list[Record]:
+        """All nodes that the store is known to hold directly in the folder."""
+        return self._many("n.synced_folder = ?", (folder,))
+
+    def any_in_store_folder(self, folder: str, other_than: int = 0) -> bool:
+        """Whether the store is known to hold anything directly in the folder, except one node."""
+        return self._exists(
+            "SELECT 1 FROM node WHERE synced_folder = ? AND id <> ? LIMIT 1", (folder, other_than))
+
+    def any_below_store(self, folder: str) -> bool:
+        """Whether the store is known to hold anything in or below the folder."""
+        return self._exists(
+            "SELECT 1 FROM node WHERE synced_folder = ? OR (synced_folder > ? AND synced_folder < ?) LIMIT 1",
+            (folder, folder + "/", folder + "0"))
+
+    def below_store(self, folder: str, limit: int) -> list[Record]:
+        """Up to `limit` nodes that the store is known to hold in or below the folder."""
+        return self._many(
+            "n.synced_folder = ? OR (n.synced_folder > ? AND n.synced_folder < ?) LIMIT ?",
+            (folder, folder + "/", folder + "0", limit))
+
+    def holders(self, content: int) -> list[Record]:
+        """The nodes whose objects in the store hold this content."""
+        return self._many("n.synced_content = ?", (content,))
+
+    def unsynced_users(self, content: int) -> list[int]:
+        """Ids of the local nodes that have this content but whose own object does not hold it yet."""
+        rows = self._connection.execute(
+            "SELECT id FROM node WHERE content = ? AND synced_content IS DISTINCT FROM content", (content,))
+        return [row[0] for row in rows]
+
+    def unconfirmed_folders(self, before: float, limit: int) -> list[str]:
+        """Store folders with files that we wrote and that no listing has shown yet."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT synced_folder FROM node WHERE confirmed = 0 AND synced_content IS NOT NULL "
+            "AND due < ? LIMIT ?", (before, limit))
+        return [row[0] for row in rows]
+
+    # -- what waits -----------------------------------------------------------------------------
+
+    def due(self, now: float, limit: int) -> list[Record]:
+        """Dirty nodes whose time has come, longest due first."""
+        return self._many(
+            "n.dirty = 1 AND n.parked = 0 AND n.due <= ? ORDER BY n.due LIMIT ?", (now, limit))
+
+    def next_due(self) -> float | None:
+        """When the next dirty node is due."""
+        row = self._connection.execute("SELECT min(due) FROM node WHERE dirty = 1 AND parked = 0").fetchone()
+        return None if row is None else row[0]
+
+    def count_dirty(self) -> tuple[int, int]:
+        """How many dirty nodes wait, and how many are parked."""
+        waiting, parked = 0, 0
+        for state, count in self._connection.execute(
+                "SELECT parked, count(*) FROM node WHERE dirty = 1 GROUP BY parked"):
+            if state:
+                parked = count
+            else:
+                waiting = count
+        return waiting, parked
+
+    def dirty(self, limit: int) -> list[Record]:
+        """Dirty nodes, parked ones too, longest due first."""
+        return self._many("n.dirty = 1 ORDER BY n.parked, n.due LIMIT ?", (limit,))
+
+    def dirty_bytes(self) -> int:
+        """Bytes of the contents that are not in the store yet."""
+        row = self._connection.execute(
+            "SELECT coalesce(sum(c.size), 0) FROM node n JOIN content c ON c.id = n.content "
+            "WHERE n.dirty = 1 AND n.content IS DISTINCT FROM n.synced_content").fetchone()
+        return int(row[0])
+
+    # -- changing -------------------------------------------------------------------------------
+
+    def insert(self, **columns: Any) -> int:
+        """A new node; returns its id."""
+        names = ", ".join(columns)
+        marks = ", ".join("?" * len(columns))
+        cursor = self._connection.execute(
+            f"INSERT INTO node ({names}) VALUES ({marks})", tuple(columns.values()))
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def insert_many(self, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Many new nodes at once."""
+        marks = ", ".join("?" * len(columns))
+        self._connection.executemany(f"INSERT INTO node ({', '.join(columns)}) VALUES ({marks})", rows)
+
+    def last_id(self) -> int:
+        """The highest id ever given; the next is one more."""
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'node'").fetchone()
+        return int(row[0])
+
+    def update(self, node: int, **columns: Any) -> None:
+        """Set columns of one node."""
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        self._connection.execute(f"UPDATE node SET {assignments} WHERE id = ?", (*columns.values(), node))
+
+    def remove(self, node: int) -> None:
+        """Remove a row with its properties and locks. Its children must be gone or moved before."""
+        self._connection.execute("DELETE FROM property WHERE node = ?", (node,))
+        self._connection.execute("DELETE FROM lock WHERE node = ?", (node,))
+        self._connection.execute("DELETE FROM node WHERE id = ?", (node,))
+
+    def move_synced_tree(self, source: str, target: str) -> None:
+        """Rewrite the synced side of everything below a store folder that the store has renamed."""
+        self._connection.execute(
+            "UPDATE node SET synced_folder = ? || substr(synced_folder, ?) "
+            "WHERE synced_folder = ? OR (synced_folder > ? AND synced_folder < ?)",
+            (target, len(source) + 1, source, source + "/", source + "0"))
+
+    def forget_synced_below(self, folder: str) -> list[Record]:
+        """The nodes in and below a store folder; their synced side is cleared."""
+        records = self.below_store(folder, -1)
+        self._connection.executemany(
+            "UPDATE node SET synced_parent = NULL, synced_folder = NULL, synced_name = NULL, "
+            "synced_content = NULL, synced_version = NULL, confirmed = 0 WHERE id = ?",
+            [(record.id,) for record in records])
+        return records
+
+    def hasten(self, now: float) -> None:
+        """Let everything dirty that is not parked be due."""
+        self._connection.execute(
+            "UPDATE node SET due = ? WHERE dirty = 1 AND parked = 0 AND due > ?", (now, now))
+
+    def unpark_all(self, now: float) -> int:
+        """Try parked nodes again; returns how many there were."""
+        return self._connection.execute(
+            "UPDATE node SET parked = 0, attempts = 0, due = ? WHERE parked = 1", (now,)).rowcount
+
+    # -- reading rows ---------------------------------------------------------------------------
+
+    def _one(self, where: str, values: tuple[Any, ...]) -> Record | None:
+        row = self._connection.execute(f"SELECT {COLUMNS} {FROM} WHERE {where}", values).fetchone()
+        return None if row is None else Record.of(row)
+
+    def _many(self, where: str, values: tuple[Any, ...]) -> list[Record]:
+        rows = self._connection.execute(f"SELECT {COLUMNS} {FROM} WHERE {where}", values)
+        return [Record.of(row) for row in rows]
+
+    def _exists(self, query: str, values: tuple[Any, ...]) -> bool:
+        return self._connection.execute(query, values).fetchone() is not None

@@ -1,0 +1,122 @@
+"""SQL about writes to the store that are under way, in doubt, or lately ended; and the counters."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One path of the store that a write of ours touches. `path` is a store path."""
+
+    id: int
+    path: str
+    tree: bool
+    node: int
+    content: int | None
+    """What was being written there; None when the path was being cleared."""
+
+
+class Operations:
+    """Operations as one connection sees them; the writing methods belong in a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def sequence(self) -> int:
+        """A number that grows with every end of an operation; a listing notes it before it begins."""
+        return self._counter("sequence")
+
+    def begin(self, path: str, node: int, content: int | None, *, tree: bool = False) -> int:
+        """Note that `path` is about to be written or cleared; returns the operation's id."""
+        folder, _, name = path.rpartition("/")
+        cursor = self._connection.execute(
+            "INSERT INTO operation (folder, name, tree, node, content) VALUES (?, ?, ?, ?, ?)",
+            (folder, name, tree, node, content))
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def finish(self, operation: int, now: float) -> None:
+        """The operation has ended and its effect is recorded, or it surely had none."""
+        self._connection.execute("UPDATE counter SET value = value + 1 WHERE name = 'sequence'")
+        self._connection.execute(
+            "UPDATE operation SET ended = ?, finished = (SELECT value FROM counter WHERE name = 'sequence') "
+            "WHERE id = ?", (now, operation))
+
+    def open_on(self, path: str) -> list[Operation]:
+        """Operations on exactly this path that are under way or in doubt."""
+        folder, _, name = path.rpartition("/")
+        return self._many("folder = ? AND name = ? AND finished IS NULL", (folder, name))
+
+    def open_of(self, node: int) -> list[Operation]:
+        """Operations of a node that are under way or in doubt."""
+        return self._many("node = ? AND finished IS NULL", (node,))
+
+    def open(self) -> list[Operation]:
+        """All operations under way or in doubt."""
+        return self._many("finished IS NULL", ())
+
+    def unsettled_names(self, folder: str, since: int) -> set[str]:
+        """Names in a store folder about which a listing that began at `since` says nothing."""
+        rows = self._connection.execute(
+            "SELECT name FROM operation WHERE folder = ? AND (finished IS NULL OR finished > ?)",
+            (folder, since))
+        return {row[0] for row in rows}
+
+    def unsettled_above(self, folder: str, since: int) -> bool:
+        """Whether an operation on a whole tree that holds this store folder ended after `since`, or has not."""
+        while folder:
+            above, _, name = folder.rpartition("/")
+            if self._connection.execute(
+                    "SELECT 1 FROM operation WHERE folder = ? AND name = ? AND tree = 1 "
+                    "AND (finished IS NULL OR finished > ?) LIMIT 1", (above, name, since)).fetchone():
+                return True
+            folder = above
+        return False
+
+    def prune(self, before: float) -> None:
+        """Forget operations that ended before a time; no listing may have begun before it."""
+        self._connection.execute("DELETE FROM operation WHERE finished IS NOT NULL AND ended < ?", (before,))
+
+    # -- counters and meta ----------------------------------------------------------------------
+
+    def cached_bytes(self) -> int:
+        """Bytes of cache files that count against the limit."""
+        return self._counter("cached_bytes")
+
+    def sync_requested(self) -> int:
+        """Grows each time somebody asks that everything be carried to the store now."""
+        return self._counter("sync_requested")
+
+    def request_sync(self) -> None:
+        """Ask that everything be carried to the store now."""
+        self._connection.execute("UPDATE counter SET value = value + 1 WHERE name = 'sync_requested'")
+
+    def add(self, name: str, amount: int) -> None:
+        """Add to a counter, which begins at 0."""
+        self._connection.execute(
+            "INSERT INTO counter (name, value) VALUES (?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value", (name, amount))
+
+    def counters(self) -> dict[str, int]:
+        """All counters by name."""
+        return dict(self._connection.execute("SELECT name, value FROM counter"))
+
+    def meta(self, name: str) -> str | None:
+        """A fact about the index as a whole."""
+        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Note a fact about the index as a whole."""
+        self._connection.execute("DELETE FROM meta WHERE name = ?", (name,))
+        self._connection.execute("INSERT INTO meta (name, value) VALUES (?, ?)", (name, value))
+
+    def _counter(self, name: str) -> int:
+        return int(self._connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()[0])
+
+    def _many(self, where: str, values: tuple[object, ...]) -> list[Operation]:
+        rows = self._connection.execute(
+            f"SELECT id, folder, name, tree, node, content FROM operation WHERE {where} ORDER BY id", values)
+        return [Operation(row[0], f"{row[1]}/{row[2]}", bool(row[3]), row[4], row[5]) for row in rows]

@@ -1,0 +1,83 @@
+"""A row of the node table: both trees as the index holds them."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+COLUMNS = (
+    "n.id, n.folder, n.parent, n.name, n.content, n.modified, n.created, n.media_type, n.synced_parent, "
+    "n.synced_folder, n.synced_name, n.synced_content, n.synced_version, n.replaced, n.confirmed, n.listed, "
+    "n.scattered, n.due, n.attempts, n.problem, n.parked, n.dirty, c.size, c.whole")
+"""What `Record.of` reads; `n` is the node, `c` its content."""
+
+_BOOLEANS = (1, 14, 16, 20, 21, 23)
+_SIZE = 22
+
+FROM = "FROM node n LEFT JOIN content c ON c.id = n.content"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One node with its local side, its synced side and the state of its synchronisation."""
+
+    id: int
+    is_folder: bool
+    parent: int | None
+    """None for the root, and for a node that is not in the local tree any more."""
+    local_name: str | None
+    content: int | None
+    modified: float
+    created: float
+    media_type: str | None
+    synced_parent: int | None
+    synced_folder: str | None
+    """Store path of the folder that holds the object; empty for the store's root."""
+    synced_name: str | None
+    synced_content: int | None
+    synced_version: str | None
+    replaced: str | None
+    confirmed: bool
+    listed: float | None
+    scattered: bool
+    due: float
+    attempts: int
+    problem: str | None
+    parked: bool
+    dirty: bool
+    size: int
+    whole: bool
+
+    @classmethod
+    def of(cls, row: tuple[Any, ...] | sqlite3.Row) -> Record:
+        """The record of a row selected by COLUMNS."""
+        values: list[Any] = list(row)
+        for position in _BOOLEANS:
+            values[position] = bool(values[position])
+        values[_SIZE] = values[_SIZE] or 0
+        return cls(*values)
+
+    @property
+    def is_root(self) -> bool:
+        """The share's own folder, which is never dirty and never goes."""
+        return self.id == 1
+
+    @property
+    def is_local(self) -> bool:
+        """In the local tree, as far as the node itself tells: a folder above it may be gone."""
+        return self.parent is not None or self.is_root
+
+    @property
+    def is_synced(self) -> bool:
+        """The store is known to hold it."""
+        return self.synced_name is not None
+
+    @property
+    def synced_path(self) -> str | None:
+        """Where the store is known to hold it; `/` for the root, None for nothing."""
+        if self.is_root:
+            return "/"
+        if self.synced_name is None:
+            return None
+        return f"{self.synced_folder}/{self.synced_name}"

@@ -1,0 +1,379 @@
+"""The share as the request path sees it: what clients read and write.
+
+Reads come from the index and the cache files, and from the store where something is missing or too
+old. Writes touch the index and the cache files only; the engine (`sync`) carries them to the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from davfusion.cache import tree
+from davfusion.cache.contents import ContentFiles, Incoming
+from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
+from davfusion.cache.fetch import Fetcher, open_whole
+from davfusion.cache.index import Durability, Index, LockRow, Record, View
+from davfusion.cache.listing import Freshness, Lister
+from davfusion.cache.node import Lock, Node, PropertyChange, Quota
+from davfusion.cache.reader import BlockReader, Reader, WholeReader
+from davfusion.cache.space import Space, SpaceLimits
+from davfusion.cache.statistics import AccessCounter
+from davfusion.store.errors import TemporaryError, TooLargeError
+from davfusion.store.interface import Store
+
+log = logging.getLogger("davfusion.cache.share")
+
+USE_GRAIN = 60.0
+"""Seconds within which a second use of a content is not noted."""
+OPEN_ATTEMPTS = 5
+"""Times that a content is opened anew because it was evicted meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """How a share keeps its promises; times in seconds."""
+
+    durability: Durability = Durability.POWER_SAFE
+    limits: SpaceLimits = field(default_factory=SpaceLimits)
+    freshness: Freshness = field(default_factory=Freshness)
+    upload_delay: float = 5.0
+    """How long a change waits for further ones before it travels."""
+    read_only: bool = False
+
+
+class TreeView(Protocol):
+    """The local tree as one write transaction sees it; handed to guards. All paths are local paths."""
+
+    def find(self, path: str) -> Node | None:
+        """The node at the path."""
+
+    def locks_on(self, path: str) -> list[Lock]:
+        """Locks that cover the path, mapped or not: its own, and those of depth infinity above it."""
+
+    def locks_under(self, path: str) -> list[Lock]:
+        """Locks whose root is strictly below the path."""
+
+
+Guard = Callable[[TreeView], None]
+"""Runs inside the write transaction, before the change; what it raises rolls back and reaches the caller."""
+
+
+class Share:
+    """One share. Thread-safe; any number of processes may have one on the same state directory.
+
+    Paths are local paths. Every method may raise StoreError where the store had to be asked and could
+    not: never "not found" by accident. A change is durable, as the setting promises, when its call
+    returns.
+    """
+
+    def __init__(self, state: Path, store: Store, *, name: str = "", settings: CacheSettings | None = None,
+                 index: Index | None = None) -> None:
+        self.name = name
+        self.settings = settings or CacheSettings()
+        self.store = store
+        flush = self.settings.durability is Durability.POWER_SAFE
+        self.files = ContentFiles(state, flush=flush)
+        self.index = index or Index(state / "index.db", durability=self.settings.durability)
+        self.space = Space(self.index, self.files, self.settings.limits)
+        self.lister = Lister(self.index, store, self.settings.freshness)
+        self.fetcher = Fetcher(self.index, store, self.files, self.space)
+        self.accesses = AccessCounter(self.index)
+
+    @property
+    def read_only(self) -> bool:
+        """No change is accepted."""
+        return self.settings.read_only
+
+    def close(self) -> None:
+        """Finish what is under way in the background and close the index; the store stays open."""
+        self.lister.close()
+        self.fetcher.close()
+        self.accesses.flush()
+        self.index.close()
+
+    # -- the tree ---------------------------------------------------------------------------------
+
+    def find(self, path: str) -> Node | None:
+        """The node at the path; None only when there is certainly none. Stale folders are listed first."""
+        depth = 0 if path == "/" else path.count("/")
+        for _ in range(depth + 3):
+            view = self.index.view()
+            chain = view.nodes.chain(path)
+            complete = len(chain) == depth + 1
+            if depth == 0 or not self._refresh_for(chain[:-1] if complete else chain):
+                return view.node(chain[-1], path) if complete else None
+        raise TemporaryError("The folder keeps changing in the store", path, retry_after=1.0)
+
+    def find_known(self, path: str) -> Node | None:
+        """The node at the path as the index knows it, without asking the store."""
+        return self.index.view().find(path)
+
+    def children(self, folder: Node) -> list[Node]:
+        """The members of a folder, by name; the folder is listed first when it is stale."""
+        record = self.index.view().nodes.get(folder.id)
+        if record is not None:
+            self.lister.ensure(record)
+        view = self.index.view()
+        prefix = "" if folder.path == "/" else folder.path
+        return [view.node(child, f"{prefix}/{child.local_name}") for child in view.nodes.children(folder.id)]
+
+    def walk(self, folder: Node) -> Iterator[Node]:
+        """All descendants, a folder before its members."""
+        for child in self.children(folder):
+            yield child
+            if child.is_folder:
+                yield from self.walk(child)
+
+    def make_folder(self, path: str, *, guard: Guard | None = None, modified: float | None = None) -> Node:
+        """A new folder. Raises NodeExistsError, NoParentError."""
+        def change(view: View) -> Node:
+            _check(guard, view)
+            tree.make_folder(view, path, modified=_or_now(modified, view), due=self._due(view))
+            return _found(view, path)
+        return self.index.write(change)
+
+    def delete(self, path: str, *, guard: Guard | None = None) -> None:
+        """Delete a file, or a folder with all that is in it, in one step. Raises NoSuchNodeError."""
+        def change(view: View) -> None:
+            _check(guard, view)
+            tree.delete(view, path, due=self._due(view))
+        self.index.write(change)
+
+    def move(self, source: str, destination: str, *, overwrite: bool, guard: Guard | None = None) -> bool:
+        """Rename, in one step whatever the size; returns whether nothing was at the destination.
+
+        Raises NoSuchNodeError, NodeExistsError (something is there and `overwrite` is False),
+        NoParentError, IntoItselfError.
+        """
+        def change(view: View) -> bool:
+            _check(guard, view)
+            return tree.move(view, source, destination, overwrite=overwrite, due=self._due(view))
+        return self.index.write(change)
+
+    def copy(self, source: str, destination: str, *, overwrite: bool, infinite: bool = True,
+             guard: Guard | None = None) -> bool:
+        """Copy a file or folder (without its members when not `infinite`); returns and raises as `move`."""
+        origin = self.find(source)
+        if origin is None:
+            raise NoSuchNodeError("Nothing has this name", source)
+        if origin.is_folder and infinite:
+            self._know_all(origin)
+
+        def change(view: View) -> bool:
+            _check(guard, view)
+            return tree.copy(view, source, destination, overwrite=overwrite, infinite=infinite, due=self._due(view))
+        return self.index.write(change)
+
+    # -- contents ---------------------------------------------------------------------------------
+
+    def open(self, node: Node) -> Reader:
+        """Open a file for reading from its beginning; the first bytes are at hand when this returns.
+
+        Raises NoSuchNodeError when the file is gone, StoreError.
+        """
+        for _ in range(OPEN_ATTEMPTS):
+            content = self.index.view().contents.get(node.content or 0)
+            if content is None:
+                raise NoSuchNodeError("The file was deleted just now", node.path)
+            self._used(content.id, content.used)
+            if content.size == 0:
+                return WholeReader(os.open(os.devnull, os.O_RDONLY), 0)
+            if content.whole and content.file is not None:
+                descriptor = open_whole(self.files, content.file)
+                if descriptor is not None:
+                    self.accesses.hit()
+                    return WholeReader(descriptor, content.size)
+                continue
+            blocks = self.fetcher.open(content)
+            if blocks is None:
+                continue
+            self.accesses.miss()
+            reader = BlockReader(self.index, self.fetcher, content.id, blocks)
+            try:
+                reader.prepare()
+            except BaseException:
+                reader.close()
+                raise
+            return reader
+        raise TemporaryError("The file is being evicted again and again", node.path, retry_after=1.0)
+
+    def receive(self, length: int | None = None) -> Incoming:
+        """Take in a body of `length` bytes (None: not announced). Raises CacheFullError, TooLargeError before it."""
+        if length is not None and length > self.store.get_max_filesize():
+            raise TooLargeError("The file is larger than the store accepts")
+        self.space.reserve(length or 0)
+        return self.files.receive(length, admit=self.space.admit)
+
+    def put(self, path: str, incoming: Incoming, *, guard: Guard | None = None, modified: float | None = None,
+            media_type: str | None = None) -> tuple[Node, bool]:
+        """Make a complete body the content of the file at `path`; returns the node and whether it is new.
+
+        Raises NoParentError; WrongKindError when a folder is there. The body is gone afterwards, either way.
+        """
+        file = self.files.publish(incoming)
+
+        def change(view: View) -> tuple[Node, bool]:
+            _check(guard, view)
+            now = view.now()
+            content = view.contents.insert(size=incoming.size, used=now, file=file,
+                                           flushed=incoming.checksum is None, checksum=incoming.checksum)
+            _, created = tree.put_file(view, path, content, modified=_or_now(modified, view),
+                                       media_type=media_type, due=self._due(view))
+            return _found(view, path), created
+
+        try:
+            return self.index.write(change)
+        except BaseException:
+            self.files.remove(file)
+            raise
+
+    # -- properties -------------------------------------------------------------------------------
+
+    def properties(self, node: Node) -> dict[str, bytes]:
+        """The dead properties of a node: Clark name to element XML."""
+        return self.index.view().properties.of(node.id)
+
+    def properties_of_children(self, folder: Node) -> dict[int, dict[str, bytes]]:
+        """The dead properties of the members that have any, by node id."""
+        return self.index.view().properties.of_children(folder.id)
+
+    def change_properties(self, path: str, changes: Sequence[PropertyChange], *, modified: float | None = None,
+                          created: float | None = None, guard: Guard | None = None) -> Node:
+        """Set and remove dead properties and times: all or nothing. Raises NoSuchNodeError."""
+        def change(view: View) -> Node:
+            _check(guard, view)
+            node = _found(view, path)
+            view.properties.change(node.id, changes)
+            if modified is not None:
+                view.nodes.update(node.id, modified=modified)
+            if created is not None:
+                view.nodes.update(node.id, created=created)
+            return _found(view, path)
+        return self.index.write(change)
+
+    # -- locks ------------------------------------------------------------------------------------
+
+    def lock(self, path: str, *, exclusive: bool, infinite: bool, owner: bytes, principal: str, timeout: float,
+             guard: Guard | None = None) -> tuple[Lock, Node | None]:
+        """Lock; where nothing is, an empty file is made in the same step and returned (RFC 4918, 7.3).
+
+        `timeout` in seconds. Raises LockConflictError, NoParentError.
+        """
+        def change(view: View) -> tuple[Lock, Node | None]:
+            _check(guard, view)
+            _check_conflicts(view, path, exclusive=exclusive, infinite=infinite)
+            created = None
+            if view.find(path) is None:
+                empty = view.contents.insert(size=0, used=view.now())
+                tree.put_file(view, path, empty, modified=view.now(), media_type=None, due=self._due(view))
+                created = view.find(path)
+            row = LockRow(
+                token=f"opaquelocktoken:{secrets.token_hex(16)}", node=_found(view, path).id, exclusive=exclusive,
+                infinite=infinite, owner=owner, principal=principal, timeout=timeout, expires=view.now() + timeout)
+            view.locks.insert(row)
+            lock = view.lock_by_token(row.token)
+            assert lock is not None
+            return lock, created
+        return self.index.write(change)
+
+    def lock_by_token(self, token: str) -> Lock | None:
+        """The lock with this token, unless it has expired."""
+        return self.index.view().lock_by_token(token)
+
+    def refresh_lock(self, token: str, timeout: float) -> Lock:
+        """Give a lock `timeout` seconds from now. Raises NoSuchNodeError when it has expired or never was."""
+        def change(view: View) -> Lock:
+            view.locks.extend_live(token, timeout, view.now())
+            lock = view.lock_by_token(token)
+            if lock is None:
+                raise NoSuchNodeError("There is no such lock", token)
+            return lock
+        return self.index.write(change)
+
+    def unlock(self, token: str) -> None:
+        """Remove a lock; one that is gone is fine. What waited for it may travel after the upload delay."""
+        self.index.write(lambda view: view.locks.remove(token))
+
+    def locks_on(self, path: str) -> list[Lock]:
+        """Locks that cover the path, mapped or not: its own, and those of depth infinity above it."""
+        return self.index.view().locks_on(path)
+
+    def locks_under(self, path: str) -> list[Lock]:
+        """Locks whose root is strictly below the path."""
+        return self.index.view().locks_under(path)
+
+    def has_locks(self) -> bool:
+        """Whether anything at all is locked."""
+        return self.index.view().locks.any(self.index.now())
+
+    # -- space ------------------------------------------------------------------------------------
+
+    def quota(self) -> Quota:
+        """Bytes used by the share and bytes that can still be written (RFC 4331)."""
+        view = self.index.view()
+        available = self.space.available()
+        store_free = view.operations.meta("store_free")
+        if store_free:
+            available = min(available, max(0, int(store_free) - view.nodes.dirty_bytes()))
+        return Quota(used=view.nodes.totals()[1], available=available)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _refresh_for(self, chain: list[Record]) -> bool:
+        """List the first folder of a chain that was never listed, or the last when it is stale."""
+        for record in chain[:-1]:
+            if record.is_folder and record.listed is None and self.lister.ensure(record):
+                return True
+        return chain[-1].is_folder and self.lister.ensure(chain[-1])
+
+    def _know_all(self, folder: Node) -> None:
+        """List every folder below that was never listed, so that a copy is complete."""
+        pending = [folder.id]
+        while pending:
+            view = self.index.view()
+            record = view.nodes.get(pending.pop())
+            if record is None:
+                continue
+            if record.listed is None and record.is_synced:
+                self.lister.refresh(record.id)
+            pending += [child.id for child in self.index.view().nodes.children(record.id) if child.is_folder]
+
+    def _due(self, view: View) -> float:
+        return view.now() + self.settings.upload_delay
+
+    def _used(self, content: int, last: float) -> None:
+        now = self.index.now()
+        if now - last > USE_GRAIN:
+            self.index.write(lambda view: view.contents.use(content, now))
+
+
+def _check(guard: Guard | None, view: View) -> None:
+    if guard is not None:
+        guard(view)
+
+
+def _or_now(modified: float | None, view: View) -> float:
+    return view.now() if modified is None else modified
+
+
+def _found(view: View, path: str) -> Node:
+    node = view.find(path)
+    if node is None:
+        raise NoSuchNodeError("Nothing has this name", path)
+    return node
+
+
+def _check_conflicts(view: View, path: str, *, exclusive: bool, infinite: bool) -> None:
+    """RFC 4918, 6.1 and 9.10.5: an exclusive lock tolerates no other, a shared one no exclusive one."""
+    if path != "/" and view.find(path.rpartition("/")[0] or "/") is None:
+        raise NoParentError("The folder that should hold it does not exist", path)
+    others = view.locks_on(path) + (view.locks_under(path) if infinite else [])
+    conflicting = [lock for lock in others if exclusive or lock.exclusive]
+    if conflicting:
+        raise LockConflictError("Somebody else has locked it", path, conflicting)

@@ -1,0 +1,131 @@
+"""Room for contents: the limit of the cache, eviction between two watermarks, back-pressure.
+
+What counts is everything in the state directory: cache files, bodies on their way in, the index.
+Only clean contents go; when new data alone fills the cache, writers are slowed first and refused
+then, before their body is read. Nothing that was accepted fails.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+
+from davfusion.cache.contents import ContentFiles
+from davfusion.cache.errors import CacheFullError
+from davfusion.cache.index import Index
+
+log = logging.getLogger("davfusion.cache.space")
+
+EVICT_BATCH = 100
+SLOW_FROM = 0.9
+"""Share of the limit, held by data that cannot be evicted, above which writers are slowed."""
+LONGEST_WAIT = 1.0
+"""Seconds that one piece of a body waits at most."""
+RECHECK = 0.5
+"""Seconds for which a measured pressure is used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceLimits:
+    """Sizes in bytes."""
+
+    cache_size: int = 10_000_000_000
+    """Everything in the state directory together."""
+    low_watermark: float = 0.9
+    """Eviction goes on until the use is below this share of the limit."""
+    min_free: int = 64_000_000
+    """Bytes of the disk that are left free for others."""
+
+
+class Space:
+    """Answers whether there is room, and makes some. Thread-safe; other processes use the same files and index."""
+
+    def __init__(self, index: Index, files: ContentFiles, limits: SpaceLimits) -> None:
+        self._index = index
+        self._files = files
+        self._limits = limits
+        self._pressure = 0.0
+        self._measured = 0.0
+
+    @property
+    def limit(self) -> int:
+        """Bytes that the state directory may hold."""
+        return self._limits.cache_size
+
+    def used(self) -> int:
+        """Bytes in use now."""
+        held = self._index.view().operations.cached_bytes()
+        return held + self._files.received_bytes() + self._index.size()
+
+    def available(self) -> int:
+        """Bytes that a new body may have at most if everything clean went."""
+        dirty = self._index.view().nodes.dirty_bytes() + self._files.received_bytes() + self._index.size()
+        return max(0, min(self._limits.cache_size - dirty, self._disk_free()))
+
+    def reserve(self, length: int) -> None:
+        """Make sure that a body of `length` bytes has room. Raises CacheFullError."""
+        if not self.make_room(length):
+            raise CacheFullError(
+                "The cache is full of files that have not reached the cloud yet; try again later", "/")
+
+    def make_room(self, length: int) -> bool:
+        """Evict what is needed for `length` more bytes; returns whether there is room then."""
+        missing = self._missing(length)
+        if missing > 0:
+            self.evict(missing + int(self._limits.cache_size * (1 - self._limits.low_watermark)))
+            missing = self._missing(length)
+        return missing <= 0
+
+    def admit(self, unannounced: int) -> None:
+        """Called before each piece of a body: refuses when the unannounced part has no room, slows when little is left.
+
+        Raises CacheFullError.
+        """
+        pressure = self._current_pressure()
+        if unannounced and pressure > SLOW_FROM and not self.make_room(unannounced):
+            raise CacheFullError("The cache is full of files that have not reached the cloud yet", "/")
+        if pressure > SLOW_FROM:
+            time.sleep(min(LONGEST_WAIT, LONGEST_WAIT * (pressure - SLOW_FROM) / (1 - SLOW_FROM)))
+
+    def evict(self, wanted: int) -> int:
+        """Take cache files from clean contents, least recently used first, until `wanted` bytes are free."""
+        freed = 0
+        while freed < wanted:
+            batch = self._index.view().contents.evictable(EVICT_BATCH)
+            if not batch:
+                break
+            progress = 0
+            for content in batch:
+                if freed >= wanted:
+                    break
+                file = self._index.write(lambda view, wanted=content.id: view.contents.evict(wanted))  # type: ignore[misc]
+                if file is None:
+                    continue
+                self._files.remove(file)
+                freed += content.held
+                progress += 1
+            if not progress:
+                break
+        if freed:
+            log.info("contents evicted", extra={"bytes": freed, "wanted": wanted})
+        return freed
+
+    def _missing(self, length: int) -> int:
+        over = self.used() + length - self._limits.cache_size
+        return max(over, length - self._disk_free())
+
+    def _disk_free(self) -> int:
+        return max(0, shutil.disk_usage(self._files.directory).free - self._limits.min_free)
+
+    def _current_pressure(self) -> float:
+        now = time.monotonic()
+        if now - self._measured > RECHECK:
+            used = self.used()
+            if used > self._limits.cache_size * SLOW_FROM:
+                self.evict(used - int(self._limits.cache_size * self._limits.low_watermark))
+                used = self.used()
+            self._pressure = min(1.0, used / max(1, self._limits.cache_size))
+            self._measured = now
+        return self._pressure

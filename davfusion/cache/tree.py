@@ -1,0 +1,173 @@
+"""Changes of the local tree. Each runs inside one write transaction and touches the local side only.
+
+Nothing here waits for a store. A node that leaves the local tree keeps its synced side: the engine
+finds it dirty and removes its object. A folder leaves in one step whatever its size; what is below it
+is no longer reachable from the root and goes in batches later (`sync`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from davfusion.cache.errors import IntoItselfError, NodeExistsError, NoParentError, NoSuchNodeError, WrongKindError
+from davfusion.cache.index import LockRow, Record, View
+from davfusion.cache.node import ROOT_ID
+from davfusion.store.interface import split
+
+_FRESH = {"attempts": 0, "problem": None, "parked": 0}
+"""A local change gives a node that had failed a new start."""
+
+_COPIED = ("id", "folder", "parent", "name", "content", "modified", "created", "media_type", "listed", "due")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where something is to be put: the parent folder, the name, and what is there now."""
+
+    parent: Record
+    name: str
+    occupant: Record | None
+
+
+def place(view: View, path: str) -> Placement:
+    """Find the place for `path`. Raises NoParentError, and NodeExistsError for the root."""
+    if path == "/":
+        raise NodeExistsError("The share itself cannot be replaced", path)
+    folder, name = split(path)
+    parent = view.nodes.resolve(folder)
+    if parent is None or not parent.is_folder:
+        raise NoParentError("The folder that should hold it does not exist", path)
+    return Placement(parent, name, view.nodes.child(parent.id, name))
+
+
+def put_file(view: View, path: str, content: int, *, modified: float, media_type: str | None,
+             due: float) -> tuple[int, bool]:
+    """Point the file at `path` to a content; returns (node id, whether it is new).
+
+    Raises NoParentError; WrongKindError when a folder is there.
+    """
+    where = place(view, path)
+    if where.occupant is None:
+        return view.nodes.insert(
+            folder=0, parent=where.parent.id, name=where.name, content=content, modified=modified,
+            created=view.now(), media_type=media_type, due=due), True
+    if where.occupant.is_folder:
+        raise WrongKindError("A folder has this name", path)
+    view.nodes.update(
+        where.occupant.id, content=content, modified=modified, media_type=media_type, due=due, **_FRESH)
+    return where.occupant.id, False
+
+
+def make_folder(view: View, path: str, *, modified: float, due: float) -> int:
+    """A new, empty folder; returns its id. Raises NoParentError, NodeExistsError."""
+    where = place(view, path)
+    if where.occupant is not None:
+        raise NodeExistsError("Something has this name already", path)
+    return view.nodes.insert(folder=1, parent=where.parent.id, name=where.name, modified=modified,
+                             created=view.now(), listed=view.now(), due=due)
+
+
+def delete(view: View, path: str, *, due: float) -> Record:
+    """Take a file, or a folder with all that is in it, out of the local tree; returns what it was.
+
+    Raises NoSuchNodeError; NodeExistsError for the root.
+    """
+    if path == "/":
+        raise NodeExistsError("The share itself cannot be deleted", path)
+    record = view.nodes.resolve(path)
+    if record is None:
+        raise NoSuchNodeError("Nothing has this name", path)
+    detach(view, record, due=due)
+    return record
+
+
+def detach(view: View, record: Record, *, due: float) -> None:
+    """Take one node out of the local tree. Its row goes when the store holds nothing of it and nothing is below."""
+    view.locks.remove_on(record.id)
+    below = record.is_folder and view.nodes.has_children(record.id)
+    if not below and not record.is_synced:
+        view.nodes.remove(record.id)
+        return
+    view.nodes.update(record.id, parent=None, name=None, content=None, due=due, **_FRESH)
+
+
+def move(view: View, source: str, destination: str, *, overwrite: bool, due: float) -> bool:
+    """Rename; returns whether nothing was at the destination. Locks stay behind (RFC 4918, 7.7), properties go along.
+
+    Raises NoSuchNodeError, NoParentError, NodeExistsError (something is there and `overwrite` is
+    False, or the root is concerned), IntoItselfError.
+    """
+    record = _source(view, source, destination)
+    where = place(view, destination)
+    _make_way(view, where, destination, overwrite=overwrite, due=due)
+    for lock in _locks_inside(view, record, source):
+        view.locks.remove(lock.token)
+    view.nodes.update(record.id, parent=where.parent.id, name=where.name, due=due, **_FRESH)
+    return where.occupant is None
+
+
+def copy(view: View, source: str, destination: str, *, overwrite: bool, infinite: bool, due: float) -> bool:
+    """Copy a file or folder; contents are shared, properties copied, locks not (RFC 4918, 7.6 and 9.8).
+
+    A folder comes without its members when not `infinite`. Every folder below the source must have
+    been listed. Raises and returns as `move`.
+    """
+    record = _source(view, source, destination)
+    where = place(view, destination)
+    _make_way(view, where, destination, overwrite=overwrite, due=due)
+    now = view.now()
+    ids = {record.id: view.nodes.last_id() + 1}
+    rows = [_copy_of(record, ids[record.id], where.parent.id, where.name, now, due)]
+    if record.is_folder and infinite:
+        for below, _ in view.nodes.subtree(record.id):
+            assert below.parent is not None and below.local_name is not None
+            ids[below.id] = ids[record.id] + len(ids)
+            rows.append(_copy_of(below, ids[below.id], ids[below.parent], below.local_name, now, due))
+    view.nodes.insert_many(_COPIED, rows)
+    for original, duplicate in ids.items():
+        view.properties.copy(original, duplicate)
+    return where.occupant is None
+
+
+def unique_name(view: View, parent: int, name: str, tag: str) -> str:
+    """`name` with ` (tag)` before its extension, made free in the folder by a number if need be."""
+    stem, dot, extension = name.rpartition(".")
+    if not stem:
+        stem, dot, extension = name, "", ""
+    candidate, number = f"{stem} ({tag}){dot}{extension}", 2
+    while view.nodes.child(parent, candidate) is not None:
+        candidate, number = f"{stem} ({tag} {number}){dot}{extension}", number + 1
+    return candidate
+
+
+def _source(view: View, source: str, destination: str) -> Record:
+    record = view.nodes.resolve(source)
+    if record is None:
+        raise NoSuchNodeError("Nothing has this name", source)
+    if record.id == ROOT_ID:
+        raise NodeExistsError("The share itself cannot be moved or copied", source)
+    if source == destination or destination.startswith(source + "/") or source.startswith(destination + "/"):
+        raise IntoItselfError("A folder cannot go into itself or replace a folder that holds it", destination)
+    return record
+
+
+def _make_way(view: View, where: Placement, path: str, *, overwrite: bool, due: float) -> None:
+    if where.occupant is None:
+        return
+    if not overwrite:
+        raise NodeExistsError("Something has this name already", path)
+    detach(view, where.occupant, due=due)
+
+
+def _locks_inside(view: View, record: Record, path: str) -> list[LockRow]:
+    now = view.now()
+    if not record.is_folder:
+        return view.locks.on(record.id, now)
+    tokens = {lock.token for lock in view.locks_under(path)}
+    return [row for row in view.locks.all(now) if row.node == record.id or row.token in tokens]
+
+
+def _copy_of(record: Record, node: int, parent: int, name: str, now: float, due: float) -> tuple[object, ...]:
+    listed = now if record.is_folder else None
+    return (node, record.is_folder, parent, name, record.content, record.modified, now, record.media_type,
+            listed, due)
