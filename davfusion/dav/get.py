@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from davfusion.cache.node import Node
-from davfusion.cache.share import Reader
+from davfusion.cache.reader import Reader
 from davfusion.dav.dates import http_date
 from davfusion.dav.errors import HttpError
 from davfusion.dav.folder_page import folder_page

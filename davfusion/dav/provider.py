@@ -11,8 +11,10 @@ from typing import Any, ParamSpec, TypeVar
 from wsgidav.dav_error import DAVError
 from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
 
+from davfusion.cache.contents import Incoming
 from davfusion.cache.node import Node
-from davfusion.cache.share import Incoming, Reader, Share
+from davfusion.cache.reader import Reader
+from davfusion.cache.share import Share
 from davfusion.dav.body import announced_length
 from davfusion.dav.errors import HttpError, http_error
 from davfusion.dav.get import content_type

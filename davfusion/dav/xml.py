@@ -30,7 +30,7 @@ def parse(body: bytes) -> etree._Element:
         root = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError):
         raise HttpError(400, "The body is not well-formed XML") from None
-    if root.getroottree().docinfo.doctype:
+    if root.getroottree().docinfo.internalDTD is not None:
         raise HttpError(400, "A document type declaration is not accepted")
     return root
 
