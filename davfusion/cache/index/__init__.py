@@ -17,11 +17,11 @@ from davfusion.cache.index.contents import Content, Contents
 from davfusion.cache.index.database import Database, Durability
 from davfusion.cache.index.locks import LockRow, Locks, Properties
 from davfusion.cache.index.nodes import Nodes
-from davfusion.cache.index.operations import Operation, Operations
+from davfusion.cache.index.operations import Kind, Operation, Operations
 from davfusion.cache.index.record import Record
 from davfusion.cache.node import Lock, Node
 
-__all__ = ["Content", "Durability", "Index", "LockRow", "Operation", "Record", "View"]
+__all__ = ["Content", "Durability", "Index", "Kind", "LockRow", "Operation", "Record", "View"]
 
 T = TypeVar("T")
 

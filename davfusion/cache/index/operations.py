@@ -4,6 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a write to the store does at the path."""
+
+    WRITE = "write"
+    """Makes or replaces a file."""
+    CLEAR = "clear"
+    """Removes what is there, or moves a file away."""
+    MAKE = "make"
+    """Makes a folder."""
+    TREE_FROM = "tree_from"
+    """Moves a folder away, with all below it."""
+    TREE_TO = "tree_to"
+    """Moves a folder there, with all below it."""
+
+
+_TREES = (Kind.TREE_FROM, Kind.TREE_TO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,10 +31,10 @@ class Operation:
 
     id: int
     path: str
-    tree: bool
+    kind: Kind
     node: int
     content: int | None
-    """What was being written there; None when the path was being cleared."""
+    """What is written there, by kind WRITE."""
 
 
 class Operations:
@@ -28,12 +47,12 @@ class Operations:
         """A number that grows with every end of an operation; a listing notes it before it begins."""
         return self._counter("sequence")
 
-    def begin(self, path: str, node: int, content: int | None, *, tree: bool = False) -> int:
-        """Note that `path` is about to be written or cleared; returns the operation's id."""
+    def begin(self, kind: Kind, path: str, node: int, content: int | None = None) -> int:
+        """Note what is about to happen at `path`; returns the operation's id."""
         folder, _, name = path.rpartition("/")
         cursor = self._connection.execute(
-            "INSERT INTO operation (folder, name, tree, node, content) VALUES (?, ?, ?, ?, ?)",
-            (folder, name, tree, node, content))
+            "INSERT INTO operation (folder, name, kind, tree, node, content) VALUES (?, ?, ?, ?, ?, ?)",
+            (folder, name, kind.value, kind in _TREES, node, content))
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
@@ -52,6 +71,18 @@ class Operations:
     def open_of(self, node: int) -> list[Operation]:
         """Operations of a node that are under way or in doubt."""
         return self._many("node = ? AND finished IS NULL", (node,))
+
+    def open_near(self, path: str) -> list[Operation]:
+        """Operations under way or in doubt on the path, below it, or on a tree that holds it."""
+        folder, _, name = path.rpartition("/")
+        found = self._many(
+            "finished IS NULL AND ((folder = ? AND name = ?) OR folder = ? OR (folder > ? AND folder < ?))",
+            (folder, name, path, path + "/", path + "0"))
+        while folder:
+            above, _, name = folder.rpartition("/")
+            found += self._many("finished IS NULL AND tree = 1 AND folder = ? AND name = ?", (above, name))
+            folder = above
+        return found
 
     def open(self) -> list[Operation]:
         """All operations under way or in doubt."""
@@ -118,5 +149,5 @@ class Operations:
 
     def _many(self, where: str, values: tuple[object, ...]) -> list[Operation]:
         rows = self._connection.execute(
-            f"SELECT id, folder, name, tree, node, content FROM operation WHERE {where} ORDER BY id", values)
-        return [Operation(row[0], f"{row[1]}/{row[2]}", bool(row[3]), row[4], row[5]) for row in rows]
+            f"SELECT id, folder, name, kind, node, content FROM operation WHERE {where} ORDER BY id", values)
+        return [Operation(row[0], f"{row[1]}/{row[2]}", Kind(row[3]), row[4], row[5]) for row in rows]

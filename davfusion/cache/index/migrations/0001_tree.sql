@@ -69,14 +69,16 @@ CREATE TABLE operation (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     folder   TEXT NOT NULL,
     name     TEXT NOT NULL,
-    tree     INTEGER NOT NULL DEFAULT 0,    -- concerns everything below the path too
+    kind     TEXT NOT NULL,                 -- write, clear, make, tree_from, tree_to
+    tree     INTEGER NOT NULL,              -- concerns everything below the path too
     node     INTEGER NOT NULL,
-    content  INTEGER,                       -- what was being written at the path; NULL: it was being removed
+    content  INTEGER,                       -- what is written at the path, by kind write
     finished INTEGER,                       -- value of the counter 'sequence' at the end
     ended    REAL
 );
 CREATE INDEX operation_path ON operation (folder, name);
 CREATE INDEX operation_node ON operation (node) WHERE finished IS NULL;
+CREATE INDEX operation_open ON operation (folder) WHERE finished IS NULL;
 
 CREATE TABLE lock (
     token     TEXT PRIMARY KEY,

@@ -1,0 +1,198 @@
+"""All that the planner needs to know of one node, gathered from the index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from davfusion.cache import synced
+from davfusion.cache.index import Record, View
+from davfusion.store.interface import Capabilities
+
+BELOW_LIMIT = 1000
+"""Nodes below a folder that are named at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An object in the store and the content that it is known to hold."""
+
+    path: str
+    content: int | None
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """Another node whose object is where ours should go."""
+
+    node: int
+    is_folder: bool
+    is_local: bool
+    """The local tree wants it, at another path."""
+    content: int | None
+    version: str | None
+    whole: bool
+    """Its content is here."""
+    needed_by: tuple[int, ...]
+    """Nodes that need its content and can get it only from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What lies below a folder; costly to gather, so done outside transactions."""
+
+    below: tuple[int, ...] = ()
+    """Nodes that must be carried before the folder itself (not all, if there are many)."""
+    unlisted: int | None = None
+    """A folder, this one or one below, whose members in the store are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One node in both trees. `path` is where the store should have it; None when nowhere."""
+
+    node: int
+    is_folder: bool
+    path: str | None
+    parent: int | None
+    content: int | None
+    size: int
+    whole: bool
+    synced: Place | None
+    marker: bool
+    needed_by: tuple[int, ...]
+    """Nodes that need the content of its object and can get it only from there."""
+    occupant: Occupant | None
+    blocked_by: int | None
+    """The folder above, when it is not yet where it should be and the store needs it there."""
+    source: Place | None
+    """An object of the store that holds its content."""
+    has_children: bool
+    survey: Survey
+    keeps: tuple[int, str] | None
+    """A folder (node, path) that the store would lose with this object, because nothing else implies it."""
+    busy: tuple[int, ...]
+    """Other nodes with a write under way, or in doubt, near its paths."""
+    deadlocked: bool
+    """What it would wait for waits for it."""
+    can: Capabilities
+
+
+def survey(view: View, record: Record, can: Capabilities) -> Survey:
+    """Look below a folder."""
+    if not record.is_folder:
+        return Survey()
+    path = view.nodes.path(record.id)
+    if path is None:
+        return _survey_deleted(view, record)
+    if can.atomic_move or not record.is_synced or (record.synced_path == path and not record.scattered):
+        return Survey()
+    return _survey_pieces(view, record, path)
+
+
+def gather(view: View, record: Record, can: Capabilities, below: Survey, *, deadlocked: bool = False) -> Situation:
+    """The situation of a node as this view shows it."""
+    path = view.nodes.path(record.id)
+    place = _place(record)
+    targets = [target for target in (path, place.path if place else None) if target is not None]
+    return Situation(
+        node=record.id, is_folder=record.is_folder, path=path, parent=record.parent, content=record.content,
+        size=record.size, whole=record.whole, synced=place, marker=record.synced_version == synced.MARKER,
+        needed_by=_needed_by(view, record), occupant=_occupant(view, record, path),
+        blocked_by=_blocked_by(view, record, path, can), source=_source(view, record),
+        has_children=record.is_folder and view.nodes.has_children(record.id), survey=below,
+        keeps=_keeps(view, record, path, can), busy=_busy(view, record, targets), deadlocked=deadlocked, can=can)
+
+
+def _place(record: Record) -> Place | None:
+    if record.synced_path is None:
+        return None
+    return Place(record.synced_path, record.synced_content, record.synced_version)
+
+
+def _needed_by(view: View, record: Record) -> tuple[int, ...]:
+    """Nodes that have the content of this node's object, have it nowhere in the store, and cannot read it here."""
+    content = record.synced_content
+    if content is None or (content == record.content and view.nodes.path(record.id) == record.synced_path):
+        return ()
+    held = view.contents.get(content)
+    if held is None or held.whole:
+        return ()
+    if any(holder.id != record.id for holder in view.nodes.holders(content)):
+        return ()
+    return tuple(user for user in view.nodes.unsynced_users(content)
+                 if user != record.id and view.nodes.path(user) is not None)
+
+
+def _occupant(view: View, record: Record, path: str | None) -> Occupant | None:
+    if path is None or path == "/":
+        return None
+    other = view.nodes.at_store(*synced.place_of(path))
+    if other is None or other.id == record.id:
+        return None
+    held = view.contents.get(other.synced_content) if other.synced_content is not None else None
+    needed = tuple(node for node in _needed_by(view, other) if node != record.id)
+    return Occupant(
+        node=other.id, is_folder=other.is_folder, is_local=view.nodes.path(other.id) is not None,
+        content=other.synced_content, version=other.synced_version, whole=held is None or held.whole, needed_by=needed)
+
+
+def _blocked_by(view: View, record: Record, path: str | None, can: Capabilities) -> int | None:
+    """Folders of their own must be there, and where they should be, before anything is put into them."""
+    if path is None or record.parent is None or not can.folders:
+        return None
+    return None if synced.in_place(view, record.parent) else record.parent
+
+
+def _source(view: View, record: Record) -> Place | None:
+    if record.content is None:
+        return None
+    holders = view.nodes.holders(record.content)
+    own = next((holder for holder in holders if holder.id == record.id), None)
+    chosen = own or (holders[0] if holders else None)
+    return None if chosen is None else _place(chosen)
+
+
+def _keeps(view: View, record: Record, path: str | None, can: Capabilities) -> tuple[int, str] | None:
+    """Where folders are implied, the last object of a folder that stays must not go before a marker is there."""
+    if can.folders or record.synced_folder is None or record.synced_folder == "" or record.is_root:
+        return None
+    if path == record.synced_path or view.nodes.any_in_store_folder(record.synced_folder, other_than=record.id):
+        return None
+    folder = view.nodes.at_store(*synced.place_of(record.synced_folder))
+    if folder is None or folder.synced_version == synced.MARKER:
+        return None
+    if view.nodes.path(folder.id) != record.synced_folder:
+        return None
+    return folder.id, record.synced_folder
+
+
+def _busy(view: View, record: Record, targets: list[str]) -> tuple[int, ...]:
+    nodes = {operation.node for target in targets for operation in view.operations.open_near(target)}
+    return tuple(sorted(nodes - {record.id}))
+
+
+def _survey_deleted(view: View, record: Record) -> Survey:
+    if record.is_synced and record.listed is None:
+        return Survey(unlisted=record.id)
+    if not record.is_synced:
+        return Survey()
+    below = view.nodes.below_store(record.synced_path or "", BELOW_LIMIT)
+    return Survey(below=tuple(node.id for node in below))
+
+
+def _survey_pieces(view: View, record: Record, path: str) -> Survey:
+    """Descendants whose objects are not where the tree has them, deepest folders last."""
+    if record.listed is None:
+        return Survey(unlisted=record.id)
+    files: list[int] = []
+    folders: list[int] = []
+    for node, relative in view.nodes.subtree(record.id):
+        if node.synced_path is None or (node.synced_path == path + relative and not node.scattered):
+            continue
+        if node.is_folder and node.listed is None:
+            return Survey(unlisted=node.id)
+        (folders if node.is_folder else files).append(node.id)
+        if len(files) >= BELOW_LIMIT:
+            break
+    return Survey(below=tuple(files or reversed(folders)))
