@@ -74,9 +74,9 @@ class ShareSettings(_Settings):
     credentials: dict[str, SecretStr] = Field(
         default_factory=dict,
         description='texts, access_key_id = "...", or names of variables, access_key_id = { env = "NAME" }')
-    upload_delay: float = Field(60.0, ge=0, allow_inf_nan=False, description="seconds, 0 or more, such as 60")
+    upload_delay: float = Field(5.0, ge=0, allow_inf_nan=False, description="seconds, 0 or more, such as 5")
     revalidate_after: float = Field(
-        240.0, ge=0, allow_inf_nan=False, description="seconds, 0 or more, such as 240")
+        60.0, ge=0, allow_inf_nan=False, description="seconds, 0 or more, such as 60")
     cache_size: Size = 10 * 10**9
     durability: Durability = Field("power-safe", description='"power-safe" or "process-safe"')
 
@@ -265,8 +265,8 @@ def _validated(document: Mapping[str, Any], source: str) -> Config:
 def _anchored(config: Config, folder: Path) -> Config:
     """The same settings, with relative paths made absolute below the folder of the file."""
     shares = tuple(
-        share.model_copy(update={"store": str((folder / share.store).resolve())})
-        if not re.match(r"[a-z][a-z0-9+.-]*:", share.store) and not share.store.startswith("~") else share
+        share.model_copy(update={"store": str((folder / Path(share.store).expanduser()).resolve())})
+        if "://" not in share.store else share
         for share in config.share)
     state = config.state and (folder / config.state.expanduser()).resolve()
     return config.model_copy(update={"share": shares, "state": state})

@@ -35,3 +35,4 @@ def set_up(*, verbose: bool) -> None:
     handler.setFormatter(EventFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("davfusion").setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("davfusion.access").setLevel(logging.INFO if verbose else logging.WARNING)

@@ -94,7 +94,7 @@ def _absolute(store: str | None) -> str:
         own = Path.home() / "davfusion"
         own.mkdir(exist_ok=True)
         return str(own)
-    if "://" in store or store.startswith("memory:"):
+    if "://" in store :
         return store
     return str(Path(store).expanduser().resolve())
 

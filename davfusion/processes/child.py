@@ -7,7 +7,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
+
+from davfusion.config import ConfigError
+from davfusion.processes.supervisor import EXIT_UNUSABLE
 
 _PR_SET_PDEATHSIG = 1
 
@@ -38,6 +42,15 @@ class Supervised:
 
     def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stop.set()
+
+
+def unless_unusable(main: Callable[[], int]) -> int:
+    """The exit code of `main`, or the one that tells the supervisor not to start this again."""
+    try:
+        return main()
+    except ConfigError as error:
+        sys.stderr.write(f"davfusion: {error}\n")
+        return EXIT_UNUSABLE
 
 
 def _first_line() -> str:

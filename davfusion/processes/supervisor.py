@@ -49,7 +49,7 @@ class _Child:
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
         self.process: subprocess.Popen[bytes] | None = None
-        self.ready = False
+        self.was_ready = False
         self.started = 0.0
         self.pause = _FIRST_PAUSE
         self.start_at: float | None = 0.0
@@ -61,7 +61,6 @@ class _Child:
         self.started = time.monotonic()
         self.start_at = None
         self.starts += 1
-        self.ready = False
         assert process.stdin is not None
         # a broken pipe: it died at once, and its end is seen like that of any other child
         with contextlib.suppress(BrokenPipeError):
@@ -89,13 +88,17 @@ class _Child:
 
 
 class Supervisor:
-    """Runs groups of children until SIGTERM or SIGINT. To be used from the main thread of a process."""
+    """Runs groups of children until SIGTERM or SIGINT. To be used from the main thread of a process.
+
+    The very first child starts alone and the others once it is ready: a state that cannot be used is
+    reported once, and a new one is made by one.
+    """
 
     def __init__(self, groups: Sequence[Sequence[ChildSpec]], *, ready: Callable[[], None],
                  grace: float = 10.0) -> None:
-        """`groups` start together and stop one after the other, each within `grace` seconds.
+        """`groups` stop one after the other, each within `grace` seconds.
 
-        `ready` is called once, when every child has reported that it is ready.
+        `ready` is called once, when every child of the first group has reported that it is ready.
         """
         self._groups = [[_Child(spec) for spec in group] for group in groups]
         self._children = [child for group in self._groups for child in group]
@@ -143,22 +146,25 @@ class Supervisor:
                     continue
                 self._forget(child)
                 log.error("process died", extra={"child": child.spec.name, "code": code})
-                if code == EXIT_UNUSABLE or (not self._announced and child.starts >= _FIRST_ATTEMPTS):
+                if code == EXIT_UNUSABLE or (not child.was_ready and child.starts >= _FIRST_ATTEMPTS):
                     return 1
                 child.schedule_restart()
         return 0
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        for child in self._children:
+        for child in self._startable():
             if child.start_at is None or child.start_at > now:
                 continue
             process = child.start()
             assert process.stdout is not None
             self._selector.register(process.stdout, selectors.EVENT_READ, child)
 
+    def _startable(self) -> list[_Child]:
+        return self._children if self._children[0].was_ready else self._children[:1]
+
     def _until_next_start(self) -> float | None:
-        due = [child.start_at for child in self._children if child.start_at is not None]
+        due = [child.start_at for child in self._startable() if child.start_at is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _read(self, key: selectors.SelectorKey) -> None:
@@ -169,8 +175,8 @@ class Supervisor:
         if not os.read(key.fd, 4096):
             self._selector.unregister(key.fileobj)
             return
-        child.ready = True
-        if not self._announced and all(each.ready for each in self._children):
+        child.was_ready = True
+        if not self._announced and all(each.was_ready for each in self._groups[0]):
             self._announced = True
             self._ready()
 

@@ -1,0 +1,39 @@
+"""A davfusion in one process: for stores in memory, and where processes cannot share a socket."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from davfusion.config import Config
+from davfusion.processes.engine import carry
+from davfusion.processes.front import serve_until
+from davfusion.processes.opening import open_application, open_shares
+from davfusion.state import StateLock
+
+
+def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: StateLock, *,  # noqa: ARG001
+        announce: Callable[[], None], verbose: bool) -> int:  # noqa: ARG001
+    """Run until SIGTERM or SIGINT; the exit code. The lock is held by the caller."""
+    stop, stop_engines = threading.Event(), threading.Event()
+
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGINT, request_stop)
+    shares = open_shares(config, state)
+    engines = threading.Thread(target=carry, args=(shares, stop_engines), name="engines")
+    engines.start()
+    try:
+        serve_until(stop, open_application(config, shares), config, sockets[0], ready=announce)
+    finally:
+        stop_engines.set()
+        engines.join()
+        for opened in shares:
+            opened.close()
+    return 0
