@@ -1,16 +1,14 @@
-"""The requests that the client library cannot make.
-
-Its listings fail as a whole on one key that it cannot hold (`a//b`, `/a`, a line break), it cannot
-name keys that end in `/`, which other tools leave as folders, its copy does not tell the ETag, and
-its multipart uploads know no condition. These are made here, over `requests`.
-"""
+"""The requests of S3, one method each: what is sent, and what the answer means."""
 
 from __future__ import annotations
 
 import base64
 import datetime
+import email.utils
 import hashlib
 import http.cookiejar
+import io
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
@@ -20,23 +18,28 @@ import requests
 from lxml import etree
 from requests.adapters import HTTPAdapter
 
-from davfusion.store.errors import NotFoundError, PermanentError, StoreError, TemporaryError
+from davfusion.store.errors import ConflictError, NotFoundError, PermanentError, StoreError, TemporaryError
 from davfusion.store.s3 import errors
-from davfusion.store.s3.signing import Credentials, Signature, encode_path, encode_query
+from davfusion.store.s3.signing import HASH, Credentials, Signature, encode_path, encode_query
+from davfusion.store.transfer import check_interrupt
 
-TIMEOUT = (5.0, 60.0)
-"""Seconds to connect, and to wait for each piece of an answer."""
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect and to pass on each block of a body, and to wait for each piece of an answer."""
 
-COPY_TIMEOUT = (5.0, 600.0)
-"""The same for a copy in the server, which answers when it is done."""
+LONG_TIMEOUT = (10.0, 600.0)
+"""The same where the server answers only when it has copied or put together a large object."""
 
 BATCH = 1000
 """Keys of one request to delete."""
 
 
+class RangeError(PermanentError):
+    """The range asked for begins at or behind the end of the object."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One object of a listing."""
+    """One object, as listings and HEAD tell."""
 
     key: str
     size: int
@@ -77,22 +80,67 @@ class S3Client:
         self._session.close()
 
     def send(self, method: str, key: str, path: str | None, *, query: dict[str, str] | None = None,
-             headers: dict[str, str] | None = None, body: bytes = b"",
-             timeout: tuple[float, float] = TIMEOUT) -> requests.Response:
-        """Make one request and return a successful answer; `path` is for errors only."""
+             headers: dict[str, str] | None = None, body: bytes = b"", stream: bool = False,
+             timeout: tuple[float, float] = TIMEOUT, interrupt: threading.Event | None = None,
+             ) -> requests.Response:
+        """Make one request and return a successful answer; `path` is for errors only.
+
+        `interrupt` is looked at while the body is sent. With `stream` the caller reads and closes.
+        """
         if not {".", ".."}.isdisjoint(key.split("/")):
-            raise PermanentError("The store holds a name with . or .. in it, which cannot be reached from here", path)
+            raise PermanentError("The store holds a name with . or .. in it, which cannot be reached", path)
         url = f"{self._url}/{encode_path(key)}" if key else self._url
         if query:
             url += "?" + encode_query(query)
+        signed = {HASH: hashlib.sha256(body).hexdigest(), "Accept-Encoding": "identity"} | (headers or {})
         try:
-            answer = self._session.request(method, url, headers=headers, data=body, timeout=timeout,
-                                           allow_redirects=False)
-        except requests.RequestException as error:
-            raise TemporaryError(f"The store could not be asked: {type(error).__name__}", path) from error
+            answer = self._session.request(
+                method, url, headers=signed, data=_Body(body, path or "/", interrupt) if body else b"",
+                timeout=timeout, allow_redirects=False, stream=stream)
+        except (requests.RequestException, OSError) as error:
+            raise TemporaryError(f"The store could not be asked ({_reason(error)})", path) from error
         if answer.status_code >= 300:
             raise _refusal(answer, path)
         return answer
+
+    # -- single objects -------------------------------------------------------------------------
+
+    def head(self, key: str, path: str | None) -> Listed | None:
+        """What is known of an object; None where there is none (or no bucket: HEAD does not tell)."""
+        try:
+            headers = self.send("HEAD", key, path).headers
+        except NotFoundError:
+            return None
+        try:
+            modified = email.utils.parsedate_to_datetime(headers["Last-Modified"]).timestamp()
+            return Listed(key, int(headers["Content-Length"]), modified, _unquote(headers["ETag"]))
+        except (KeyError, ValueError) as error:
+            raise TemporaryError("The answer of the store could not be read", path) from error
+
+    def get(self, key: str, start: int, stop: int | None, etag: str | None, path: str) -> requests.Response:
+        """A stream of the bytes [start, stop), if the object has the ETag; the caller closes it.
+
+        Raises ConflictError, NotFoundError, RangeError when the object ends before `start`.
+        """
+        headers = {} if etag is None else {"If-Match": f'"{etag}"'}
+        ranged = start > 0 or stop is not None
+        if ranged:
+            headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        answer = self.send("GET", key, path, headers=headers, stream=True)
+        # Some servers answer a range with 200 and a Content-Range.
+        if ranged and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            answer.close()
+            raise TemporaryError("The store answered with another range than was asked for", path)
+        if etag is not None and _unquote(answer.headers.get("ETag", "")) != etag:
+            answer.close()
+            raise ConflictError("The object has changed in the meantime", path)
+        return answer
+
+    def put(self, key: str, body: bytes, headers: dict[str, str], path: str, *,
+            interrupt: threading.Event | None = None) -> str:
+        """Publish an object in one request and return its ETag."""
+        answer = self.send("PUT", key, path, body=body, headers=headers, interrupt=interrupt)
+        return _etag_of(answer, path)
 
     def list_page(self, prefix: str, *, delimiter: bool, token: str | None = None, limit: int = 1000,
                   path: str | None = None) -> ListPage:
@@ -138,13 +186,13 @@ class S3Client:
         headers = {"x-amz-copy-source": encode_path(f"/{self.bucket}/{source}"),
                    "x-amz-copy-source-if-match": f'"{source_etag}"'}
         if size <= limit:
-            return _stored(self.send("PUT", destination, path, headers=headers, timeout=COPY_TIMEOUT), path)
+            return _stored(self.send("PUT", destination, path, headers=headers, timeout=LONG_TIMEOUT), path)
         upload = self.begin_upload(destination, {}, path)
         try:
             etags = []
             for number, start in enumerate(range(0, size, part), 1):
                 span = {"x-amz-copy-source-range": f"bytes={start}-{min(start + part, size) - 1}"}
-                answer = self.send("PUT", destination, path, headers=headers | span, timeout=COPY_TIMEOUT,
+                answer = self.send("PUT", destination, path, headers=headers | span, timeout=LONG_TIMEOUT,
                                    query={"partNumber": str(number), "uploadId": upload})
                 etags.append(_stored(answer, path).etag)
             return self.complete_upload(destination, upload, etags, {}, path)
@@ -162,11 +210,12 @@ class S3Client:
             raise TemporaryError("The store did not begin the upload", path)
         return upload
 
-    def upload_part(self, key: str, upload: str, number: int, body: bytes, path: str | None) -> str:
+    def upload_part(self, key: str, upload: str, number: int, body: bytes, path: str,
+                    interrupt: threading.Event | None) -> str:
         """Send one part and return its ETag."""
-        answer = self.send("PUT", key, path, body=body, timeout=COPY_TIMEOUT,
+        answer = self.send("PUT", key, path, body=body, interrupt=interrupt,
                            query={"partNumber": str(number), "uploadId": upload})
-        return _unquote(answer.headers.get("ETag", ""))
+        return _etag_of(answer, path)
 
     def complete_upload(self, key: str, upload: str, etags: list[str], headers: dict[str, str],
                         path: str | None) -> Stored:
@@ -174,7 +223,7 @@ class S3Client:
         parts = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>&quot;{_escape(etag)}&quot;</ETag></Part>"
                         for number, etag in enumerate(etags, 1))
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-        answer = self.send("POST", key, path, query={"uploadId": upload}, body=body, timeout=COPY_TIMEOUT,
+        answer = self.send("POST", key, path, query={"uploadId": upload}, body=body, timeout=LONG_TIMEOUT,
                            headers={"Content-Type": "application/xml"} | headers)
         return _stored(answer, path)
 
@@ -186,13 +235,47 @@ class S3Client:
             return
 
 
+class _Body(io.BytesIO):
+    """A body that is sent block by block, so that the timeout is for each block, until interrupted."""
+
+    def __init__(self, data: bytes, path: str, interrupt: threading.Event | None) -> None:
+        super().__init__(data)
+        self._path, self._interrupt = path, interrupt
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        check_interrupt(self._interrupt, self._path)
+        return super().read(size)
+
+
+def _reason(error: Exception) -> str:
+    """The innermost reason in words, as the outer ones repeat addresses."""
+    text = str(error)
+    for known in ("Connection refused", "timed out", "Name or service not known", "CERTIFICATE_VERIFY_FAILED",
+                  "Connection reset", "without response", "Network is unreachable"):
+        if known in text:
+            return known.removeprefix("without").strip()
+    return type(error).__name__
+
+
 def _refusal(answer: requests.Response, path: str | None) -> StoreError:
-    try:
-        code = _text(_parse(answer.content, path), "Code")
-    except TemporaryError:
-        code = ""
+    code = ""
+    if answer.request.method != "HEAD":
+        try:
+            code = _text(_parse(answer.content, path), "Code") or errors.NO_CODE
+        except (TemporaryError, requests.RequestException):
+            code = errors.NO_CODE
+    answer.close()
+    if answer.status_code == 416:
+        return RangeError("The object ends before the range", path)
     wait = errors.retry_after(answer.headers.get("Retry-After"))
-    return errors.from_response(answer.status_code, code or errors.NO_CODE, path, wait)
+    return errors.from_response(answer.status_code, code, path, wait)
+
+
+def _etag_of(answer: requests.Response, path: str) -> str:
+    etag = _unquote(answer.headers.get("ETag", ""))
+    if not etag:
+        raise TemporaryError("The store did not tell the ETag of the new object", path)
+    return etag
 
 
 def _parse(content: bytes, path: str | None) -> etree._Element:

@@ -1,9 +1,8 @@
-"""The meaning of what an S3 server or the client library answers, translated once."""
+"""The meaning of what an S3 server answers, translated once."""
 
 from __future__ import annotations
 
 import email.utils
-import re
 import time
 
 from davfusion.store.errors import (
@@ -38,9 +37,6 @@ WRONG_REGION = frozenset({"PermanentRedirect", "TemporaryRedirect", "Authorizati
 
 NO_CODE = "NoCode"
 """Stands for the Code of an answer that should have one: it does not come from an S3 server."""
-
-_STATUS = re.compile(r"status code: (\d{3})\b")
-_CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
 
 
 def from_response(status: int, code: str, path: str | None, retry_after: float | None = None) -> StoreError:
@@ -101,23 +97,6 @@ def _by_code(code: str, path: str | None, retry_after: float | None) -> StoreErr
 
 def _wrong_region() -> StoreError:
     return PermanentError("The bucket is in another region; set ?region=... in the address of the store")
-
-
-def from_library(error: Exception, path: str | None) -> StoreError:
-    """The error for an exception of the client library, which tells status and code in its text only."""
-    text = str(error)
-    status, code = _STATUS.search(text), _CODE.search(text)
-    if status is not None:
-        number, reason = int(status.group(1)), code.group(1) if code else ""
-        has_body = "Error performing HEAD" not in text
-        return from_response(number, reason or (NO_CODE if has_body else ""), path)
-    if isinstance(error, FileNotFoundError):
-        return NotFoundError("There is nothing here", path)
-    if type(error).__name__ in ("PreconditionError", "NotModifiedError"):
-        return ConflictError("The object has changed in the meantime", path)
-    if isinstance(error, ValueError) or type(error).__name__ == "InvalidPathError":
-        return InvalidPathError("The store cannot hold this name; rename it", path)
-    return TemporaryError(f"The store could not be asked: {text.splitlines()[0] if text else 'no reason'}", path)
 
 
 def for_condition(error: StoreError, condition: Condition) -> StoreError:

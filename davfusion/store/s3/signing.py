@@ -12,6 +12,8 @@ from requests import PreparedRequest
 from requests.auth import AuthBase
 
 UNRESERVED = "-_.~"
+HASH = "x-amz-content-sha256"
+"""The header with the hash of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,10 @@ class Credentials:
 
 
 class Signature(AuthBase):
-    """Signs every request it is given to. Safe for several threads."""
+    """Signs every request it is given to; the hash of the body stands in its header already.
+
+    Safe for several threads.
+    """
 
     def __init__(self, credentials: Credentials, region: str) -> None:
         self._credentials = credentials
@@ -33,11 +38,9 @@ class Signature(AuthBase):
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         now = datetime.datetime.now(datetime.UTC)
         url = urlsplit(str(request.url))
-        body = request.body or b""
-        digest = hashlib.sha256(body.encode() if isinstance(body, str) else body).hexdigest()
+        digest = str(request.headers[HASH])
         request.headers["host"] = url.netloc
         request.headers["x-amz-date"] = now.strftime("%Y%m%dT%H%M%SZ")
-        request.headers["x-amz-content-sha256"] = digest
         if self._credentials.session_token:
             request.headers["x-amz-security-token"] = self._credentials.session_token
         signed = {name.lower(): " ".join(str(value).split()) for name, value in request.headers.items()

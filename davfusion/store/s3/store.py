@@ -1,16 +1,15 @@
-"""S3Store: contents travel through obstore, the rest through our own requests."""
+"""S3Store: the promises of a Store, kept with the requests of S3."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import S3Store as Library
+import requests
+import urllib3
 
 from davfusion.store.errors import (
     AlreadyExistsError,
@@ -30,7 +29,7 @@ from davfusion.store.interface import (
     check_path,
 )
 from davfusion.store.s3 import errors
-from davfusion.store.s3.client import Listed, S3Client
+from davfusion.store.s3.client import Listed, RangeError, S3Client
 from davfusion.store.s3.keys import Keys, Tree, folder_metadata, is_marker, marker_of
 from davfusion.store.s3.signing import Credentials
 from davfusion.store.s3.upload import PART, upload_parts
@@ -42,9 +41,6 @@ COPY_LIMIT = 5 * 1024**3
 
 COPY_PART = 512 * 1024**2
 
-LIBRARY_ERRORS = (BaseError, OSError, ValueError)
-"""What obstore raises."""
-
 
 class S3Store(Store):
     """Objects of a bucket below a prefix, under the same names as their paths.
@@ -54,8 +50,7 @@ class S3Store(Store):
     not remove the folder: delete it first. A copy of a folder is not atomic.
 
     `conditional=False` is for servers that ignore `If-Match` and `If-None-Match`: conditions are
-    then checked by one more request just before. Processes that use a store are started by spawn:
-    its library does not survive a fork.
+    then checked by one more request just before.
     """
 
     def __init__(
@@ -75,7 +70,6 @@ class S3Store(Store):
     def reconnect(self) -> None:
         """Begin anew with fresh connections; transfers under way end on the old ones."""
         self._client = S3Client(self._endpoint, self._bucket, self._credentials, self._region)
-        self._library = _open_library(self._endpoint, self._bucket, self._credentials, self._region)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -109,14 +103,12 @@ class S3Store(Store):
             self._check_readable(path, if_version)
             return
         try:
-            result = obstore.get(self._library, key, options=_get_options(start, stop, if_version))
-        except LIBRARY_ERRORS as error:
-            if "status code: 416" not in str(error):
-                raise errors.from_library(error, path) from error
+            answer = self._client.get(key, start, stop, if_version, path)
+        except RangeError:
             self._check_readable(path, if_version)
             return
-        _check_version(_bare(result.meta["e_tag"]), if_version, path)
-        yield from _stream(result, path, interrupt)
+        with contextlib.closing(answer):
+            yield from _stream(answer, path, interrupt)
 
     def _check_readable(self, path: str, if_version: str | None) -> None:
         found = self.get_metadata(path)
@@ -138,15 +130,10 @@ class S3Store(Store):
         return folder_metadata(path)
 
     def _head(self, path: str) -> Metadata | None:
-        key = self._reading_key(path)
-        try:
-            found = obstore.head(self._library, key)
-        except FileNotFoundError:
+        found = self._client.head(self._reading_key(path), path)
+        if found is None:
             return None
-        except LIBRARY_ERRORS as error:
-            raise errors.from_library(error, path) from error
-        return Metadata(path, is_dir=False, bytes=found["size"], version=_bare(found["e_tag"]),
-                        modified=found["last_modified"].timestamp())
+        return Metadata(path, is_dir=False, bytes=found.size, modified=found.modified, version=found.etag)
 
     def list_pages(self, directory: str, *, recursive: bool = False) -> Iterator[list[Metadata]]:
         if not self._keys.holds(directory):
@@ -179,39 +166,27 @@ class S3Store(Store):
         if size > MAX_FILESIZE:
             raise TooLargeError("The store does not accept an object of this size", path)
         check_interrupt(interrupt, path)
-        self._check_before(path, condition)
+        if condition is not None and not self._conditional:
+            self._check_condition(path, condition)
+        headers = _headers(condition) if self._conditional else {}
+        told = {} if modified is None else {"x-amz-meta-mtime": f"{modified:.9f}"}
         try:
             if size <= PART:
-                etag = self._put(b"".join(pieces(fileobject, path, interrupt)), key, path, condition, modified)
+                body = b"".join(pieces(fileobject, path, interrupt))
+                etag = self._client.put(key, body, headers | told, path, interrupt=interrupt)
             else:
-                etag = self._put_parts(fileobject, size, key, path, condition, modified, interrupt)
+                etag = self._put_parts(fileobject, size, key, path, headers, told, interrupt)
         except (ConflictError, NotFoundError) as error:
             raise errors.for_condition(error, condition) from error
         return Metadata(path, is_dir=False, bytes=size, modified=time.time(), version=etag)
 
-    def _put(self, data: bytes, key: str, path: str, condition: Condition, modified: float | None) -> str:
-        attributes = {} if modified is None else {"mtime": f"{modified:.9f}"}
-        mode: Any = _mode(condition) if self._conditional else "overwrite"
-        try:
-            stored = obstore.put(self._library, key, data, mode=mode, attributes=attributes, use_multipart=False)
-        except LIBRARY_ERRORS as error:
-            raise errors.from_library(error, path) from error
-        return _bare(stored["e_tag"])
-
-    def _put_parts(self, fileobject: BinaryIO, size: int, key: str, path: str, condition: Condition,
-                   modified: float | None, interrupt: threading.Event | None) -> str:
+    def _put_parts(self, fileobject: BinaryIO, size: int, key: str, path: str, condition: dict[str, str],
+                   told: dict[str, str], interrupt: threading.Event | None) -> str:
         """The ETag of the whole: some servers answer an upload with another one than they list later."""
-        sent = upload_parts(
-            self._client, fileobject, size, key, path, interrupt=interrupt,
-            headers={} if modified is None else {"x-amz-meta-mtime": f"{modified:.9f}"},
-            condition=_headers(condition) if self._conditional else {})
+        sent = upload_parts(self._client, fileobject, size, key, path, condition=condition, headers=told,
+                            interrupt=interrupt)
         found = self._head(path)
         return sent.md5 if found is not None and found.version == sent.md5 else sent.etag
-
-    def _check_before(self, path: str, condition: Condition) -> None:
-        if condition is None or self._conditional:
-            return
-        self._check_condition(path, condition)
 
     def _check_condition(self, path: str, condition: Condition) -> None:
         found = self._head(path)
@@ -225,7 +200,7 @@ class S3Store(Store):
         marker = self._keys.marker(directory)
         if directory == "/" or self.exists(directory):
             raise AlreadyExistsError("There is something here already", directory)
-        self._put(b"", marker, directory, None, None)
+        self._client.put(marker, b"", {}, directory)
 
     def delete(self, path: str, is_dir: bool, *, if_version: str | None = None) -> None:
         if not self._keys.holds(path):
@@ -301,7 +276,7 @@ class S3Store(Store):
             key = target + found.key[len(below):]
             if is_marker(found.key):
                 key = marker_of(key)
-                self._put(b"", key, destination, None, None)
+                self._client.put(key, b"", {}, destination)
             else:
                 self._client.copy(found.key, key, source_etag=found.etag, size=found.size, path=source,
                                   part=self._copy_part, limit=self._copy_limit)
@@ -331,54 +306,18 @@ class S3Store(Store):
         self._client.close()
 
 
-def _open_library(endpoint: str, bucket: str, credentials: Credentials, region: str) -> Library:
-    keys: dict[str, Any] = {"access_key_id": credentials.access_key, "secret_access_key": credentials.secret_key,
-                            "token": credentials.session_token, "expires_at": None}
-    # A provider, and the second name of the endpoint, because the library else mixes in the environment's.
-    return Library(
-        bucket, endpoint=endpoint, aws_endpoint_url_s3=endpoint, region=region, skip_signature=False,
-        credential_provider=lambda: keys,  # type: ignore[arg-type]
-        client_options={"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5),
-                        "read_timeout": timedelta(seconds=120), "timeout": timedelta(days=1)},
-        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=10)})
-
-
-def _stream(result: obstore.GetResult, path: str, interrupt: threading.Event | None) -> Iterator[bytes]:
-    start, stop = result.range
-    left = stop - start
-    stream = iter(result.stream(min_chunk_size=PIECE))
-    while True:
+def _stream(answer: requests.Response, path: str, interrupt: threading.Event | None) -> Iterator[bytes]:
+    left = int(answer.headers.get("Content-Length", "0"))
+    while left > 0:
         check_interrupt(interrupt, path)
         try:
-            piece = bytes(next(stream))
-        except StopIteration:
-            break
-        except LIBRARY_ERRORS as error:
-            raise errors.from_library(error, path) from error
+            piece: bytes = answer.raw.read(min(PIECE, left), decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise TemporaryError("The transfer ended early", path) from error
+        if not piece:
+            raise TemporaryError("The transfer ended early", path)
         left -= len(piece)
         yield piece
-    if left:
-        raise TemporaryError("The transfer ended early", path)
-
-
-def _get_options(start: int, stop: int | None, if_version: str | None) -> obstore.GetOptions:
-    options: obstore.GetOptions = {}
-    if stop is not None:
-        options["range"] = (start, stop)
-    elif start:
-        options["range"] = {"offset": start}
-    if if_version is not None:
-        options["if_match"] = f'"{if_version}"'
-    return options
-
-
-def _mode(condition: Condition) -> Any:
-    match condition:
-        case IfAbsent():
-            return "create"
-        case IfVersion(version):
-            return {"e_tag": f'"{version}"'}
-    return "overwrite"
 
 
 def _headers(condition: Condition) -> dict[str, str]:
@@ -388,10 +327,6 @@ def _headers(condition: Condition) -> dict[str, str]:
         case IfVersion(version):
             return {"If-Match": f'"{version}"'}
     return {}
-
-
-def _bare(etag: str | None) -> str:
-    return (etag or "").strip().removeprefix('"').removesuffix('"')
 
 
 def _check_version(version: str | None, wanted: str | None, path: str) -> None:

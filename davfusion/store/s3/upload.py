@@ -59,7 +59,8 @@ def _send(client: S3Client, parts: Iterator[bytes], key: str, upload: str, path:
         try:
             for number, part in enumerate(parts, 1):
                 check_interrupt(interrupt, path)
-                flying.append(pool.submit(client.upload_part, key, upload, number, part, path))
+                flying.append(pool.submit(client.upload_part, key, upload, number, part, path,
+                                          interrupt))
                 if len(flying) == IN_FLIGHT:
                     etags.append(flying.popleft().result())
             etags.extend(future.result() for future in flying)
