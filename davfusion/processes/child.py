@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from davfusion.config import ConfigError
-from davfusion.processes.supervisor import EXIT_UNUSABLE
+from davfusion.processes.supervisor import EXIT_UNUSABLE, STOP_SIGNALS
 
 _PR_SET_PDEATHSIG = 1
 
@@ -29,6 +29,7 @@ class Supervised:
         self.stop = threading.Event()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._request_stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         if sys.platform == "linux":
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         self._report = os.dup(1)

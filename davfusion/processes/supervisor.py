@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 EXIT_UNUSABLE = 78
 """Exit code of a child that another start cannot help (sysexits: EX_CONFIG)."""
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 10.0
 _STABLE_AFTER = 30.0
@@ -56,8 +58,13 @@ class _Child:
         self.starts = 0
 
     def start(self) -> subprocess.Popen[bytes]:
-        self.process = process = subprocess.Popen(
-            self.spec.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=self.spec.inherited)
+        # signals wait until the child is able to deal with them
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            self.process = process = subprocess.Popen(
+                self.spec.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=self.spec.inherited)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         self.started = time.monotonic()
         self.start_at = None
         self.starts += 1

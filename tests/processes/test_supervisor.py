@@ -58,6 +58,9 @@ class Supervision:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 
+    def await_child(self, name: str) -> None:
+        until(lambda: self.pids(name))
+
     def pids(self, name: str) -> list[int]:
         with contextlib.suppress(FileNotFoundError):
             return [int(line) for line in (self.folder / f"{name}.pids").read_text().splitlines()]
@@ -78,6 +81,14 @@ def supervise(tmp_path: Path) -> Iterator:
         each.process.wait()
 
 
+def test_a_start_that_cannot_work_is_reported_once(supervise, tmp_path: Path) -> None:
+    supervision = supervise("unusable,front", "engine")
+    assert supervision.process.wait(DEADLINE) == 1
+    assert supervision.process.stdout.read() == ""
+    assert not supervision.pids("front")
+    assert not supervision.pids("engine")
+
+
 def until(condition) -> None:
     deadline = time.monotonic() + DEADLINE
     while not condition():
@@ -96,6 +107,7 @@ def alive(pid: int) -> bool:
 def test_groups_stop_in_order(supervise, tmp_path: Path) -> None:
     supervision = supervise("front-0,front-1", "engine")
     supervision.await_ready()
+    supervision.await_child("engine")
     supervision.process.send_signal(signal.SIGTERM)
     assert supervision.process.wait(DEADLINE) == 0
     order = (tmp_path / "order").read_text().split()
@@ -106,6 +118,7 @@ def test_groups_stop_in_order(supervise, tmp_path: Path) -> None:
 def test_control_c_stops_cleanly(supervise, tmp_path: Path) -> None:
     supervision = supervise("front", "engine")
     supervision.await_ready()
+    supervision.await_child("engine")
     supervision.process.send_signal(signal.SIGINT)
     assert supervision.process.wait(DEADLINE) == 0
     assert (tmp_path / "order").read_text().split() == ["front", "engine"]
@@ -126,6 +139,8 @@ def test_a_dead_child_is_restarted(supervise) -> None:
 def test_no_child_outlives_a_killed_supervisor(supervise) -> None:
     supervision = supervise("front", "engine,stubborn")
     supervision.await_ready()
+    supervision.await_child("engine")
+    supervision.await_child("stubborn")
     pids = [supervision.pids(name)[0] for name in ("front", "engine", "stubborn")]
     assert all(alive(pid) for pid in pids)
     supervision.process.kill()
@@ -137,6 +152,7 @@ def test_a_child_that_does_not_stop_is_killed(supervise, tmp_path: Path) -> None
     supervision = supervise("stubborn", "engine")
     supervision.await_ready()
     until((tmp_path / "stubborn.deaf").exists)
+    supervision.await_child("engine")
     pid = supervision.pids("stubborn")[0]
     supervision.process.send_signal(signal.SIGTERM)
     assert supervision.process.wait(DEADLINE) == 0
@@ -148,5 +164,4 @@ def test_a_child_that_does_not_stop_is_killed(supervise, tmp_path: Path) -> None
 def test_what_cannot_start_is_given_up(supervise, hopeless: str) -> None:
     supervision = supervise("front", hopeless)
     assert supervision.process.wait(DEADLINE) == 1
-    assert supervision.process.stdout.read() == ""
     until(lambda: not any(alive(pid) for pid in supervision.pids("front")))
