@@ -158,9 +158,7 @@ class Body(abc.ABC):
 class KnownLengthBody(Body):
     """A body of `length` bytes (Content-Length), complete from the start where that is 0."""
 
-    def __init__(
-        self, stream: SocketStream, length: int, *, on_first_read: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, stream: SocketStream, length: int, *, on_first_read: Callable[[], None] | None = None) -> None:
         super().__init__(stream, on_first_read=on_first_read)
         self._length = length
         self._remaining = length

@@ -58,6 +58,8 @@ class FusionConnection:
         self.remote_addr, self.remote_port = address
         self.requests_seen = 0
         self.lingering = False
+        self.eager = False
+        """More requests may be at hand: to be served again as soon as a worker is free."""
         self._service = service
         self._on_close = on_close
         self._environ = service.environ | {"REMOTE_ADDR": address[0], "REMOTE_PORT": str(address[1])}
@@ -87,6 +89,7 @@ class FusionConnection:
 
     def communicate(self) -> bool:
         """Serve what has arrived, without waiting for what has not. False: close the connection."""
+        self.eager = False
         try:
             if self._shaking_hands and not self._handshake():
                 return True
@@ -171,6 +174,7 @@ class FusionConnection:
             if not self._exchange(head):
                 return not self._ended and self._linger()
             if self._service.crowded():
+                self.eager = self.rfile.has_data()
                 return True
             if not self.rfile.wait_readable(self._service.settings.sticky_wait):
                 return True

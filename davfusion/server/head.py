@@ -22,12 +22,24 @@ _MAX_KNOWN_NAMES = 1024
 # Joining repeated fields with a comma (RFC 9110 section 5.3) would change what these say.
 _ONCE = frozenset(
     (
-        "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_HOST",
-        "HTTP_AUTHORIZATION", "HTTP_CONTENT_RANGE", "HTTP_DEPTH",
-        "HTTP_DESTINATION", "HTTP_IF", "HTTP_IF_MODIFIED_SINCE",
-        "HTTP_IF_RANGE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_LOCK_TOKEN",
-        "HTTP_OC_TOTAL_LENGTH", "HTTP_ORIGIN", "HTTP_OVERWRITE",
-        "HTTP_RANGE", "HTTP_X_EXPECTED_ENTITY_LENGTH", "HTTP_X_OC_MTIME",
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "HTTP_HOST",
+        "HTTP_AUTHORIZATION",
+        "HTTP_CONTENT_RANGE",
+        "HTTP_DEPTH",
+        "HTTP_DESTINATION",
+        "HTTP_IF",
+        "HTTP_IF_MODIFIED_SINCE",
+        "HTTP_IF_RANGE",
+        "HTTP_IF_UNMODIFIED_SINCE",
+        "HTTP_LOCK_TOKEN",
+        "HTTP_OC_TOTAL_LENGTH",
+        "HTTP_ORIGIN",
+        "HTTP_OVERWRITE",
+        "HTTP_RANGE",
+        "HTTP_X_EXPECTED_ENTITY_LENGTH",
+        "HTTP_X_OC_MTIME",
     )
 )
 

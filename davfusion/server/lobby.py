@@ -19,7 +19,7 @@ from davfusion.server.settings import ServerSettings
 log = logging.getLogger(__name__)
 
 _TICK = 0.05 if sys.platform == "win32" else 0.5
-_STOPPING_TICK = 0.02
+_SHORT_TICK = 0.02
 _FRESH_GRACE = 1.0
 _ACCEPT_AT_ONCE = 64
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -39,10 +39,11 @@ class Lobby:
         *,
         greet: Callable[[socket.socket, tuple[str, int], Callable[[str], None]], FusionConnection],
         dispatch: Callable[[FusionConnection], None],
-        tick: Callable[[float], None],
+        tick: Callable[[float], bool],
     ) -> None:
         """`greet` makes a connection of an accepted socket, `dispatch` gives one to a worker, `tick` is
-        called with the time (time.monotonic) about twice a second and after every event."""
+        called with the time (time.monotonic) about twice a second and after every event, and soon
+        again where it returns True."""
         listener.setblocking(False)
         self._listener = listener
         self._settings = settings
@@ -64,7 +65,7 @@ class Lobby:
 
     def put(self, connection: FusionConnection) -> None:
         """Watch a connection until it needs a worker. It belongs to the lobby from now on."""
-        if connection.rfile.has_data() and not connection.lingering and not self._closed:
+        if connection.eager and not self._closed:
             self._dispatch(connection)
             return
         self._park(connection)
@@ -78,10 +79,11 @@ class Lobby:
     def run(self) -> None:
         """Accept and watch until `stop`."""
         next_expiry = 0.0
+        timeout = _TICK
         while not self._stop:
-            self._handle_events(_TICK)
+            self._handle_events(timeout)
             now = time.monotonic()
-            self._tick(now)
+            timeout = _SHORT_TICK if self._tick(now) else _TICK
             if now >= next_expiry:
                 self._expire(now)
                 if not self._accepting:
@@ -101,7 +103,7 @@ class Lobby:
         self._listener.close()
         began = time.monotonic()
         while self._open:
-            self._handle_events(_STOPPING_TICK)
+            self._handle_events(_SHORT_TICK)
             now = time.monotonic()
             if now > began + self._settings.stop_timeout:
                 break

@@ -29,9 +29,7 @@ class FusionServer(wsgi.Server):
     `prepare` listens, `serve` runs in the calling thread until `stop`, which any thread may call.
     """
 
-    def __init__(
-        self, app: WsgiApp, settings: ServerSettings, *, listener: socket.socket | None = None
-    ) -> None:
+    def __init__(self, app: WsgiApp, settings: ServerSettings, *, listener: socket.socket | None = None) -> None:
         """`listener` is a bound TCP socket to use instead of the settings' host and port.
 
         Raises OSError or ssl.SSLError where the TLS files cannot be loaded.

@@ -9,8 +9,8 @@ import threading
 import time
 from typing import Any
 
-from cheroot.workers.threadpool import (
-    _SHUTDOWNREQUEST,  # type: ignore[attr-defined]
+from cheroot.workers.threadpool import (  # type: ignore[attr-defined]
+    _SHUTDOWNREQUEST,
     ThreadPool,
     WorkerThread,
 )
@@ -34,8 +34,11 @@ class WorkerPool(ThreadPool):
         for _ in range(self.min):
             self._add()
 
-    def relieve(self, now: float) -> None:
-        """Add a thread where connections have been waiting for one; `now` is time.monotonic."""
+    def relieve(self, now: float) -> bool:
+        """Add a thread where connections have been waiting for one; whether some wait.
+
+        `now` is time.monotonic.
+        """
         if not self.qsize:
             self._waiting_since = None
         elif self._waiting_since is None:
@@ -43,6 +46,7 @@ class WorkerPool(ThreadPool):
         elif now - self._waiting_since > _STARVING_AFTER and len(self._threads) < self.max:
             self._add()
             self._waiting_since = now
+        return self._waiting_since is not None
 
     def stop(self, timeout: float = _SHUTDOWN_WAIT) -> None:
         """End the threads; what still keeps one busy after `timeout` seconds loses its connection."""

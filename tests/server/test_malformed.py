@@ -1,0 +1,120 @@
+"""Requests that are broken at random: always an answer or a close, and the server goes on."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from tests.server.conftest import Running, Start
+
+SEEDS = [
+    b"GET /ok HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"PUT /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\nhello world",
+    b"PUT /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n6\r\n world\r\n0\r\nT: v\r\n\r\n",
+    b"PUT /refuse HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
+    b"PROPFIND /a%20b/c?q HTTP/1.1\r\nHost: [::1]:80\r\nDepth: 1\r\nIf: (<urn:x>)\r\nContent-Length: 0\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"MOVE http://x/a HTTP/1.1\r\nHost: x\r\nDestination: http://x/b\r\n\r\n",
+    b"GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    b"HEAD /file HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1\r\n\r\n",
+]
+PIECES = [
+    *(b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":", b"%", b"%00", b"/../", b"//", b"\xff\xfe", b"0x", b"_"),
+    *(
+        b"-1",
+        b"Content-Length: 3\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"\r\n\r\n",
+        b"A" * 300,
+        b"GET / HTTP/1.1\r\n",
+    ),
+    *(
+        b"HTTP/9.9",
+        b";",
+        b",",
+        b"#",
+        b"?",
+        b"*",
+        b"0\r\n\r\n",
+        b"Host: y\r\n",
+        b"Expect: 100-continue\r\n",
+        b"ffffffff\r\n",
+    ),
+]
+ANSWERS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+GOOD = b"GET /ok HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def broken(rng: random.Random) -> bytes:
+    data = bytearray(b"".join(rng.choices(SEEDS, k=rng.randint(1, 3))))
+    for _ in range(rng.randint(1, 5)):
+        at = rng.randrange(len(data) + 1)
+        match rng.randrange(5):
+            case 0:
+                data[at:at] = rng.choice(PIECES)
+            case 1:
+                del data[at : at + rng.randint(1, 12)]
+            case 2:
+                data[at : at + 1] = bytes([rng.randrange(256)])
+            case 3:
+                data[at : at + rng.randint(0, 6)] = rng.choice(PIECES)
+            case 4:
+                end = at + rng.randint(1, 40)
+                data[at:at] = data[at:end]
+    return bytes(data) or b"\n"
+
+
+def survive(server: Running, rng: random.Random, count: int) -> set[bytes]:
+    """Send broken requests; every connection must come to its end, every byte be part of an answer."""
+    seen: set[bytes] = set()
+    for number in range(count):
+        request = broken(rng)
+        with server.connect(timeout=20) as wire:
+            half = rng.randrange(len(request)) if rng.random() < 0.3 else len(request)
+            try:
+                wire.send(request[:half]).send(request[half:])
+                wire.sock.shutdown(1)
+                received = wire.rest()
+            except TimeoutError:
+                pytest.fail(f"no end for {request!r}")
+            except OSError:
+                received = b""
+            assert b"Traceback" not in received
+            assert not received or ANSWERS.match(received), (request, received)
+            seen.update(ANSWERS.findall(received))
+        if number % 200 == 0:
+            assert server.ask(GOOD).body == b"ok"
+    assert server.ask(GOOD).body == b"ok"
+    return seen
+
+
+def few_threads(start: Start) -> Running:
+    return start(threads=4, max_threads=4, linger_timeout=0.2, max_connections=50)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_broken_requests(start: Start, seed: int) -> None:
+    server = few_threads(start)
+    seen = survive(server, random.Random(seed), 500)
+    assert {b"200", b"400"} <= seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 120))
+def test_very_many_broken_requests(start: Start, seed: int) -> None:
+    survive(few_threads(start), random.Random(seed), 500)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_bytes(start: Start, seed: int) -> None:
+    server = start(head_timeout=0.3)
+    rng = random.Random(seed)
+    for _ in range(100):
+        with server.connect(timeout=20) as wire:
+            wire.send(rng.randbytes(rng.randint(1, 2000)))
+            wire.sock.shutdown(1)
+            received = wire.rest()
+            assert not received or ANSWERS.match(received)
+    assert server.ask(GOOD).body == b"ok"
