@@ -130,6 +130,8 @@ def _remove_folder(here: Situation) -> Step:
         return Forget()
     if here.survey.below:
         return Wait(here.survey.below)
+    if not here.can.folders and not here.marker:
+        return Forget()
     if here.keeps is not None:
         return MakeFolder(*here.keeps)
     return DeleteFolder(here.synced.path)

@@ -155,16 +155,19 @@ def _source(view: View, record: Record) -> Place | None:
 
 def _keeps(view: View, record: Record, path: str | None, can: Capabilities) -> tuple[int, str] | None:
     """Where folders are implied, the last object of a folder that stays must not go before a marker is there."""
-    if can.folders or record.synced_folder is None or record.synced_folder == "" or record.is_root:
+    if can.folders or path == record.synced_path:
         return None
-    if path == record.synced_path or view.nodes.any_in_store_folder(record.synced_folder, other_than=record.id):
-        return None
-    folder = view.nodes.at_store(*synced.place_of(record.synced_folder))
-    if folder is None or folder.synced_version == synced.MARKER:
-        return None
-    if view.nodes.path(folder.id) != record.synced_folder:
-        return None
-    return folder.id, record.synced_folder
+    leaving = record
+    while leaving.synced_folder:
+        if view.nodes.any_in_store_folder(leaving.synced_folder, other_than=leaving.id):
+            return None
+        folder = view.nodes.at_store(*synced.place_of(leaving.synced_folder))
+        if folder is None or folder.synced_version == synced.MARKER:
+            return None
+        if view.nodes.path(folder.id) == folder.synced_path:
+            return folder.id, leaving.synced_folder
+        leaving = folder
+    return None
 
 
 def _busy(view: View, record: Record, targets: list[str]) -> tuple[int, ...]:

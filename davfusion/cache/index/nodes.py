@@ -141,6 +141,10 @@ class Nodes:
         """The nodes whose objects in the store hold this content."""
         return self._many("n.synced_content = ?", (content,))
 
+    def users(self, content: int) -> list[Record]:
+        """The nodes of the local tree that have this content."""
+        return self._many("n.content = ?", (content,))
+
     def unsynced_users(self, content: int) -> list[int]:
         """Ids of the local nodes that have this content but whose own object does not hold it yet."""
         rows = self._connection.execute(
@@ -153,6 +157,13 @@ class Nodes:
             "SELECT DISTINCT synced_folder FROM node WHERE confirmed = 0 AND synced_content IS NOT NULL "
             "AND due < ? LIMIT ?", (before, limit))
         return [row[0] for row in rows]
+
+    def needless_markers(self, limit: int) -> list[Record]:
+        """Folders in place with a marker although something else is in them."""
+        return self._many(
+            "n.folder = 1 AND n.synced_version = 'marker' AND n.parent IS NOT NULL AND EXISTS (SELECT 1 FROM node m "
+            "WHERE m.synced_parent = n.id AND m.parent = n.id AND m.confirmed = 1 "
+            "AND m.synced_folder = n.synced_folder || '/' || n.synced_name) LIMIT ?", (limit,))
 
     # -- what waits -----------------------------------------------------------------------------
 
@@ -240,6 +251,11 @@ class Nodes:
         """Let everything dirty that is not parked be due."""
         self._connection.execute(
             "UPDATE node SET due = ? WHERE dirty = 1 AND parked = 0 AND due > ?", (now, now))
+
+    def hasten_failed(self, now: float) -> None:
+        """Let what failed while the store was down be due again."""
+        self._connection.execute(
+            "UPDATE node SET due = ? WHERE dirty = 1 AND parked = 0 AND attempts > 0 AND due > ?", (now, now))
 
     def unpark_all(self, now: float) -> int:
         """Try parked nodes again; returns how many there were."""

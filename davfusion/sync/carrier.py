@@ -1,0 +1,419 @@
+"""Carries one node one step towards the store: plan, note the intent, act, record the fact."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import BinaryIO
+
+from davfusion.cache import synced, tree
+from davfusion.cache.index import Kind, Operation, Record, View
+from davfusion.cache.share import Share
+from davfusion.store.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    NotFoundError,
+    StoreError,
+    TemporaryError,
+    TransferInterruptedError,
+)
+from davfusion.store.interface import Metadata
+from davfusion.sync.planner import plan
+from davfusion.sync.retry import Backoff
+from davfusion.sync.settle import Settler
+from davfusion.sync.situation import Survey, gather, survey
+from davfusion.sync.statistics import Statistics
+from davfusion.sync.steps import (
+    Adopt,
+    Copy,
+    Delete,
+    DeleteFolder,
+    Detach,
+    Fetch,
+    Forget,
+    ListFolder,
+    MakeFolder,
+    Move,
+    MoveFolder,
+    Park,
+    Step,
+    StoreStep,
+    Upload,
+    Wait,
+)
+
+log = logging.getLogger("davfusion.sync")
+
+LONGEST_LOCK_WAIT = 300.0
+"""Seconds for which an exclusively locked file is held back at most."""
+LOCK_RECHECK = 5.0
+DETACH_BATCH = 500
+_REFUSED = (ConflictError, AlreadyExistsError, NotFoundError)
+"""The store is not as we know it; nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing is left to be done for the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A step was taken; plan the node anew."""
+
+    answered: bool = False
+    """The store did what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The nodes must be carried first; none named: try again a little later."""
+
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Not before this time (seconds since the epoch)."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The store could not be asked, or refused; the node says when it is due again."""
+
+    error: StoreError
+
+
+Outcome = Done | Again | Waits | Later | Failed
+
+
+class Carrier:
+    """Takes steps for nodes. Thread-safe; one node is carried by one thread at a time."""
+
+    def __init__(self, share: Share, statistics: Statistics, *, backoff: Backoff, random: Random) -> None:
+        self._share = share
+        self._index = share.index
+        self._store = share.store
+        self._statistics = statistics
+        self._backoff = backoff
+        self._random = random
+        self._settler = Settler(share)
+
+    def carry(self, node: int, interrupt: threading.Event, *, deadlocked: bool = False,
+              forced: bool = False) -> Outcome:
+        """Take one step. `deadlocked`: what it waits for waits for it. `forced`: do not wait for locks."""
+        try:
+            return self._carry(node, interrupt, deadlocked=deadlocked, forced=forced)
+        except TransferInterruptedError:
+            return Again()
+        except StoreError as error:
+            return self._postpone(node, error)
+        except Exception as error:
+            log.exception("step failed unexpectedly", extra={"node": node})
+            return self._postpone(node, TemporaryError(f"Internal error: {error!r}"))
+
+    def _carry(self, node: int, interrupt: threading.Event, *, deadlocked: bool, forced: bool) -> Outcome:
+        view = self._index.view()
+        doubtful = view.operations.open_of(node)
+        if doubtful:
+            self._settler.settle(doubtful)
+            return Again()
+        record = view.nodes.get(node)
+        if record is None or record.is_root:
+            return Done()
+        below = survey(view, record, self._store.capabilities)
+        step = self._plan(view, record, below, deadlocked)
+        if isinstance(step, Upload) and not forced:
+            locked = self._held_back(view, record)
+            if locked is not None:
+                return Later(locked)
+        if isinstance(step, StoreStep):
+            return self._take(step, record, below, interrupt, deadlocked=deadlocked)
+        if isinstance(step, Adopt) and not record.dirty and record.synced_path == step.path:
+            return Done()
+        return self._change_index(step, record, below, deadlocked=deadlocked)
+
+    def _plan(self, view: View, record: Record, below: Survey, deadlocked: bool) -> Step:
+        return plan(gather(view, record, self._store.capabilities, below, deadlocked=deadlocked))
+
+    def _held_back(self, view: View, record: Record) -> float | None:
+        """Until when a file that somebody has open for writing is held back."""
+        path = view.nodes.path(record.id)
+        now = view.now()
+        if path is None or now > record.due + LONGEST_LOCK_WAIT:
+            return None
+        if any(lock.exclusive for lock in view.locks_on(path)):
+            return now + LOCK_RECHECK
+        return None
+
+    # -- steps of the store -------------------------------------------------------------------------
+
+    def _take(self, step: StoreStep, record: Record, below: Survey, interrupt: threading.Event, *,
+              deadlocked: bool) -> Outcome:
+        operations = self._index.write(lambda view: self._begin(view, step, record.id, below, deadlocked))
+        if operations is None:
+            return Again()
+        try:
+            result = self._act(step, interrupt)
+        except _REFUSED as error:
+            return self._refused(step, operations, error)
+        except StoreError as error:
+            if error.retryable:
+                raise
+            return self._park(record.id, error.message, operations)
+        self._index.write(lambda view: self._finish(view, step, record, operations, result))
+        log.info("carried", extra={"step": type(step).__name__, "path": _path(step), "node": record.id})
+        return Again(answered=True)
+
+    def _begin(self, view: View, step: StoreStep, node: int, below: Survey,
+               deadlocked: bool) -> list[Operation] | None:
+        """Note the intent, if the step is still right."""
+        record = view.nodes.get(node)
+        if record is None:
+            return None
+        situation = gather(view, record, self._store.capabilities, below, deadlocked=deadlocked)
+        if plan(situation) != step:
+            return None
+        begin = view.operations.begin
+        match step:
+            case Upload() | Copy():
+                begin(Kind.WRITE, step.path, node, step.content)
+            case Move():
+                begin(Kind.WRITE, step.path, node, step.content)
+                begin(Kind.CLEAR, step.source, node)
+            case Delete():
+                begin(Kind.CLEAR, step.path, node)
+            case MakeFolder():
+                begin(Kind.MAKE, step.path, step.node)
+            case MoveFolder():
+                begin(Kind.TREE_FROM, step.source, step.node)
+                begin(Kind.TREE_TO, step.path, step.node)
+            case DeleteFolder():
+                begin(Kind.CLEAR, step.path, node)
+        if situation.occupant is not None and situation.occupant.is_local:
+            begin(Kind.CLEAR, situation.path or "", node, situation.occupant.content)
+        return [operation for owner in {node, _owner(step, node)} for operation in view.operations.open_of(owner)]
+
+    def _act(self, step: StoreStep, interrupt: threading.Event) -> Metadata | None:
+        match step:
+            case Upload():
+                return self._verified(self._upload(step, interrupt))
+            case Copy():
+                return self._verified(self._store.duplicate(
+                    step.source, step.path, if_version=step.source_version, condition=step.condition))
+            case Move():
+                return self._verified(self._store.move(
+                    step.source, step.path, if_version=step.source_version, condition=step.condition))
+            case Delete():
+                self._store.delete(step.path, is_dir=False, if_version=step.version)
+            case MakeFolder():
+                self._make_folder(step.path)
+            case MoveFolder():
+                self._store.move(step.source, step.path, condition=None)
+            case DeleteFolder():
+                self._store.delete_empty_directory(step.path)
+        return None
+
+    def _upload(self, step: Upload, interrupt: threading.Event) -> Metadata:
+        content = self._index.view().contents.get(step.content)
+        record = next(iter(self._index.view().nodes.users(step.content)), None)
+        started = time.monotonic()
+        with self._open(step.content) as file:
+            written = self._store.store_fileobject(
+                file, step.path, condition=step.condition, interrupt=interrupt,
+                modified=record.modified if record is not None else None)
+        self._statistics.uploaded(content.size if content is not None else 0, started, time.monotonic())
+        return written
+
+    def _open(self, content: int) -> BinaryIO:
+        row = self._index.view().contents.get(content)
+        if row is not None and row.size == 0:
+            return io.BytesIO()
+        if row is None or row.file is None or not row.whole:
+            raise TemporaryError("The content is not here any more")
+        return self._share.files.open(row.file)
+
+    def _verified(self, written: Metadata) -> Metadata:
+        """Where the store may not show at once what was written, look; what is not there counts as in doubt."""
+        if self._store.capabilities.strong_consistency:
+            return written
+        shown = self._settler.look(written.path)
+        if shown is None or shown.version != written.version:
+            raise TemporaryError("The store does not show what was just written", written.path, retry_after=1.0)
+        return shown
+
+    def _make_folder(self, path: str) -> None:
+        try:
+            self._store.create_directory(path)
+        except AlreadyExistsError:
+            if not self._store.get_metadata(path).is_dir:
+                raise
+
+    def _finish(self, view: View, step: StoreStep, record: Record, operations: list[Operation],
+                result: Metadata | None) -> None:
+        """Record the fact, and that nothing is in doubt any more."""
+        folders = self._store.capabilities.folders
+        parent = record.parent or 1
+        match step:
+            case Upload() | Copy() | Move():
+                assert result is not None
+                if isinstance(step, Move) and view.nodes.get(record.id) is None:
+                    synced.removed(view, step.source)
+                synced.wrote_file(
+                    view, record.id, path=step.path, parent=parent, content=step.content, version=result.version,
+                    old_remains=not isinstance(step, Move), folders=folders,
+                    confirmed=not self._store.capabilities.strong_consistency)
+            case Delete() | DeleteFolder():
+                synced.removed(view, step.path)
+            case MakeFolder():
+                self._finish_folder(view, step, folders)
+            case MoveFolder():
+                mover = view.nodes.get(step.node)
+                above = mover.parent if mover is not None and mover.parent is not None else parent
+                synced.moved_folder(view, step.node, source=step.source, target=step.path,
+                                    parent=above if step.node == record.id else 0)
+        for operation in operations:
+            view.operations.finish(operation.id, view.now())
+
+    @staticmethod
+    def _finish_folder(view: View, step: MakeFolder, folders: bool) -> None:
+        made = view.nodes.get(step.node)
+        parent = made.parent if made is not None and made.parent is not None else 1
+        synced.made_folder(view, step.node, path=step.path, parent=parent, marker=not folders, folders=folders)
+
+    # -- steps of the index -------------------------------------------------------------------------
+
+    def _change_index(self, step: Step, record: Record, below: Survey, *, deadlocked: bool) -> Outcome:
+        match step:
+            case Wait():
+                return Waits(step.nodes)
+            case ListFolder():
+                self._share.lister.refresh(step.node)
+                return Again()
+            case Fetch():
+                return self._fetch(step, record)
+            case Park():
+                return self._park(record.id, step.reason, [])
+            case Adopt() | Forget() | Detach():
+                return self._index.write(
+                    lambda view: self._apply(view, step, record.id, below, deadlocked))
+        raise AssertionError(step)
+
+    def _apply(self, view: View, step: Adopt | Forget | Detach, node: int, below: Survey,
+               deadlocked: bool) -> Outcome:
+        record = view.nodes.get(node)
+        if record is None:
+            return Done()
+        if self._plan(view, record, below, deadlocked) != step:
+            return Again()
+        match step:
+            case Adopt():
+                self._adopt(view, record, step.path)
+                return Done()
+            case Forget():
+                synced.unsync(view, record)
+                return Done()
+            case Detach():
+                for child in view.nodes.children_after(record.id, "", DETACH_BATCH):
+                    tree.detach(view, child, due=record.due)
+        return Again()
+
+    def _adopt(self, view: View, record: Record, path: str) -> None:
+        assert record.parent is not None
+        folders = self._store.capabilities.folders
+        occupant = view.nodes.at_store(*synced.place_of(path))
+        if record.is_folder:
+            marker = record.synced_path == path and record.synced_version == synced.MARKER
+            if occupant is not None and occupant.id != record.id:
+                marker = occupant.synced_version == synced.MARKER
+            synced.made_folder(view, record.id, path=path, parent=record.parent, marker=marker, folders=folders)
+            view.nodes.update(record.id, scattered=0)
+            return
+        holder = occupant or record
+        synced.wrote_file(
+            view, record.id, path=path, parent=record.parent, content=record.content or 0,
+            version=holder.synced_version, old_remains=True, folders=folders, confirmed=holder.confirmed)
+
+    def _fetch(self, step: Fetch, record: Record) -> Outcome:
+        try:
+            kept = self._share.fetcher.fetch_whole(step.content)
+        except (ConflictError, NotFoundError):
+            return self._lost_source(step.content, record)
+        if kept:
+            return Again()
+        raise TemporaryError("There is no room in the cache to bring the file here", retry_after=30.0)
+
+    def _lost_source(self, content: int, record: Record) -> Outcome:
+        """The object that was to be fetched changed: take in what is there now."""
+        for holder in self._index.view().nodes.holders(content):
+            self._settler.reconsider(holder.synced_path or "/", [])
+        return Again() if self._index.view().nodes.get(record.id) is not None else Done()
+
+    # -- failures -----------------------------------------------------------------------------------
+
+    def _refused(self, step: StoreStep, operations: list[Operation], error: StoreError) -> Outcome:
+        log.info("store changed meanwhile", extra={"path": error.path, "problem": error.message})
+        self._statistics.failed(error)
+        if isinstance(step, DeleteFolder):
+            self._index.write(lambda view: _leave_folder(view, step.path, operations))
+            return Again()
+        if isinstance(step, MoveFolder):
+            self._settler.settle(operations)
+            return Again()
+        paths = [step.path]
+        if isinstance(step, (Copy, Move)):
+            paths.append(step.source)
+        changed = [self._settler.reconsider(path, []) for path in paths[1:]]
+        changed.append(self._settler.reconsider(step.path, operations))
+        if not any(changed):
+            raise TemporaryError(f"The store refuses although nothing changed there: {error.message}", step.path)
+        return Again()
+
+    def _park(self, node: int, reason: str, operations: list[Operation]) -> Outcome:
+        def change(view: View) -> None:
+            view.nodes.update(node, parked=1, problem=reason)
+            for operation in operations:
+                view.operations.finish(operation.id, view.now())
+        self._index.write(change)
+        log.warning("parked", extra={"node": node, "reason": reason})
+        return Done()
+
+    def _postpone(self, node: int, error: StoreError) -> Outcome:
+        self._statistics.failed(error)
+
+        def change(view: View) -> None:
+            record = view.nodes.get(node)
+            if record is None:
+                return
+            attempts = record.attempts + 1
+            delay = self._backoff.delay(attempts, error, self._random)
+            view.nodes.update(node, attempts=attempts, problem=error.message, due=view.now() + delay,
+                              parked=int(not error.retryable))
+        self._index.write(change)
+        log.warning("postponed", extra={"node": node, "path": error.path, "problem": error.message})
+        return Failed(error)
+
+
+def _owner(step: StoreStep, node: int) -> int:
+    return step.node if isinstance(step, (MakeFolder, MoveFolder)) else node
+
+
+def _path(step: StoreStep) -> str:
+    return step.path
+
+
+def _leave_folder(view: View, path: str, operations: list[Operation]) -> None:
+    """A deleted folder has things in it that we never saw: it stays, and shows up again."""
+    folder = view.nodes.at_store(*synced.place_of(path))
+    if folder is not None:
+        if folder.synced_parent is not None:
+            view.nodes.update(folder.synced_parent, listed=None)
+        synced.unsync(view, folder)
+    for operation in operations:
+        view.operations.finish(operation.id, view.now())

@@ -1,0 +1,67 @@
+"""When to try again: capped exponential backoff with full jitter, and a circuit breaker per store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from davfusion.store.errors import OutOfSpaceError, SignInNeededError, StoreError, TemporaryError
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Delays in seconds; the n-th lies between `first` and `first * 2**n`, at most `longest`."""
+
+    first: float = 1.0
+    longest: float = 300.0
+    patient: float = 30.0
+    """The least delay for what does not pass by itself soon: a full account, a sign-in."""
+
+    def delay(self, attempts: int, error: StoreError, random: Random) -> float:
+        """How long to wait after the failed attempt number `attempts` (from 1)."""
+        if isinstance(error, TemporaryError) and error.retry_after is not None:
+            return error.retry_after
+        ceiling = min(self.longest, self.first * 2.0 ** min(attempts, 20))
+        delay = random.uniform(self.first, ceiling)
+        return max(delay, self.patient) if isinstance(error, (OutOfSpaceError, SignInNeededError)) else delay
+
+
+class Breaker:
+    """Stops asking a store that fails for everything; lets one try through now and then.
+
+    For the engine's scheduler; not thread-safe. Delays in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, failures: int = 5, pause: float = 5.0) -> None:
+        self._clock = clock
+        self._limit = failures
+        self._pause = pause
+        self._failures = 0
+        self._closed_until = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """The store is taken for down."""
+        return self._failures >= self._limit
+
+    def allows(self) -> bool:
+        """Whether a request may be tried now."""
+        return not self.is_open or self._clock() >= self._closed_until
+
+    def opens_at(self) -> float | None:
+        """When the next try is allowed, while the store is taken for down."""
+        return self._closed_until if self.is_open else None
+
+    def succeeded(self) -> bool:
+        """The store answered; returns whether it had been taken for down."""
+        was_open, self._failures = self.is_open, 0
+        return was_open
+
+    def failed(self, retry_after: float | None = None) -> None:
+        """The store could not be asked; it may have said for how long."""
+        self._failures += 1
+        if retry_after is not None:
+            self._failures = max(self._failures, self._limit)
+        if self.is_open:
+            self._closed_until = self._clock() + (retry_after or self._pause)

@@ -1,0 +1,191 @@
+"""Finds out what the store holds where a write of ours is in doubt, or was refused because of a change there.
+
+A write is in doubt when the process died, or the store failed, between the request and the record of
+its effect. Its bytes tell whether it happened: what is there is compared with what was to be written.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from davfusion.cache import synced
+from davfusion.cache.adopt import adopt
+from davfusion.cache.index import Kind, Operation, Record, View
+from davfusion.cache.share import Share
+from davfusion.store.errors import NotFoundError, StoreError
+from davfusion.store.interface import Metadata, split
+
+log = logging.getLogger("davfusion.sync.settle")
+
+_ORDER = (Kind.TREE_TO, Kind.TREE_FROM, Kind.WRITE, Kind.MAKE, Kind.CLEAR)
+"""What was written is recorded before what was cleared is looked at."""
+
+
+class Settler:
+    """Asks the store about paths and records the answers. For one engine."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._index = share.index
+        self._store = share.store
+
+    def settle(self, operations: list[Operation]) -> None:
+        """Clear up the doubtful operations of one node. Raises StoreError when the store cannot be asked."""
+        ordered = sorted(operations, key=lambda operation: _ORDER.index(operation.kind))
+        trees = [operation for operation in ordered if operation.kind in (Kind.TREE_TO, Kind.TREE_FROM)]
+        if len(trees) == 2:
+            self._settle_tree(trees[1], trees[0])
+            ordered = [operation for operation in ordered if operation not in trees]
+        for operation in ordered:
+            shown = self.look(operation.path)
+            ours = self._is_ours(operation, shown)
+            self._index.write(lambda view, operation=operation, shown=shown, ours=ours:  # type: ignore[misc]
+                              self._record(view, operation, shown, ours))
+
+    def reconsider(self, path: str, operations: list[Operation]) -> bool:
+        """The store refused because of what is at `path`: take that in, then the node can be planned anew.
+
+        Returns False when the store shows just what was known.
+        """
+        shown = self.look(path)
+        known = self._index.view().nodes.at_store(*synced.place_of(path)) if path != "/" else None
+        before = None if known is None else (known.is_folder, known.synced_version)
+        write = next((operation for operation in operations
+                      if operation.kind is Kind.WRITE and operation.path == path), None)
+        ours = write is not None and self._is_ours(write, shown)
+
+        def change(view: View) -> None:
+            if ours and write is not None:
+                self._record(view, write, shown, True)
+            else:
+                self._take_in(view, path, shown, operations)
+            for operation in operations:
+                view.operations.finish(operation.id, view.now())
+        self._index.write(change)
+        return ours or before != (None if shown is None else (shown.is_dir, shown.version))
+
+    def look(self, path: str) -> Metadata | None:
+        """What the store holds at the path now."""
+        try:
+            return self._store.get_metadata(path)
+        except NotFoundError:
+            return None
+
+    # -- one path -----------------------------------------------------------------------------------
+
+    def _record(self, view: View, operation: Operation, shown: Metadata | None, ours: bool) -> None:
+        view.operations.finish(operation.id, view.now())
+        known = view.nodes.at_store(*synced.place_of(operation.path))
+        if ours and shown is not None:
+            self._record_ours(view, operation, shown)
+            return
+        if shown is None and known is None:
+            return
+        if shown is not None and known is not None and shown.version == known.synced_version:
+            return
+        if shown is None and operation.kind is Kind.CLEAR:
+            synced.removed(view, operation.path)
+            return
+        self._take_in(view, operation.path, shown, [operation])
+
+    def _record_ours(self, view: View, operation: Operation, shown: Metadata) -> None:
+        record = view.nodes.get(operation.node)
+        parent = self._parent_for(view, operation.path, record)
+        log.info("doubtful write found done", extra={"path": operation.path, "kind": operation.kind.value})
+        if operation.kind is Kind.MAKE:
+            synced.made_folder(view, operation.node, path=operation.path, parent=parent,
+                               marker=not self._store.capabilities.folders,
+                               folders=self._store.capabilities.folders)
+            return
+        synced.wrote_file(
+            view, operation.node, path=operation.path, parent=parent, content=operation.content or 0,
+            version=shown.version, old_remains=True, folders=self._store.capabilities.folders, confirmed=True)
+
+    def _take_in(self, view: View, path: str, shown: Metadata | None, operations: list[Operation]) -> None:
+        """Somebody else changed the path: the same decision as for a listing."""
+        if path == "/":
+            return
+        folder_path, name = split(path)
+        folder = self._folder_at(view, folder_path)
+        if folder is None and shown is not None and operations:
+            folder = self._imply_folder(view, folder_path, operations[0].node)
+        if folder is not None:
+            adopt(view, folder, name, shown)
+        elif shown is None:
+            synced.removed(view, path)
+
+    def _folder_at(self, view: View, path: str) -> Record | None:
+        if path == "/":
+            return view.nodes.get(1)
+        return view.nodes.at_store(*synced.place_of(path))
+
+    def _imply_folder(self, view: View, path: str, node: int) -> Record | None:
+        """Something is in a folder that the store was not known to hold: it holds it."""
+        record = view.nodes.get(node)
+        if record is None or record.parent is None:
+            return None
+        parent = view.nodes.get(record.parent)
+        if parent is None or parent.is_synced or parent.parent is None:
+            return self._folder_at(view, path)
+        synced.made_folder(view, parent.id, path=path, parent=parent.parent, marker=False,
+                           folders=self._store.capabilities.folders)
+        view.nodes.update(parent.id, listed=None)
+        return view.nodes.get(parent.id)
+
+    def _parent_for(self, view: View, path: str, record: Record | None) -> int:
+        folder = self._folder_at(view, split(path)[0])
+        if folder is not None:
+            return folder.id
+        return record.parent if record is not None and record.parent is not None else 1
+
+    # -- trees --------------------------------------------------------------------------------------
+
+    def _settle_tree(self, source: Operation, target: Operation) -> None:
+        """A folder's rename is one step in the store: it is at one place or at the other."""
+        at_source, at_target = self.look(source.path), self.look(target.path)
+        moved = at_source is None and at_target is not None and at_target.is_dir
+
+        def change(view: View) -> None:
+            if moved:
+                record = view.nodes.get(source.node)
+                synced.moved_folder(view, source.node, source=source.path, target=target.path,
+                                    parent=self._parent_for(view, target.path, record))
+            elif at_source is None:
+                self._take_in(view, source.path, None, [source])
+            for operation in (source, target):
+                view.operations.finish(operation.id, view.now())
+        self._index.write(change)
+
+    # -- bytes --------------------------------------------------------------------------------------
+
+    def _is_ours(self, operation: Operation, shown: Metadata | None) -> bool:
+        if shown is None or operation.kind not in (Kind.WRITE, Kind.MAKE):
+            return False
+        if operation.kind is Kind.MAKE:
+            return shown.is_dir
+        known = self._index.view().nodes.at_store(*synced.place_of(operation.path))
+        if shown.is_dir or (known is not None and known.synced_version == shown.version):
+            return False
+        return self._same_bytes(operation, shown)
+
+    def _same_bytes(self, operation: Operation, shown: Metadata) -> bool:
+        content = self._index.view().contents.get(operation.content or 0)
+        if content is None or content.size != shown.bytes:
+            return False
+        if content.size == 0:
+            return True
+        if not content.whole:
+            try:
+                if not self._share.fetcher.fetch_whole(content.id):
+                    return False
+            except (NotFoundError, StoreError) as error:
+                log.info("copy in doubt cannot be compared", extra={"path": shown.path, "problem": str(error)})
+                raise
+            content = self._index.view().contents.get(content.id)
+        if content is None or content.file is None:
+            return False
+        with self._share.files.open(content.file) as ours:
+            for piece in self._store.read(shown.path, if_version=shown.version):
+                if ours.read(len(piece)) != piece:
+                    return False
+            return not ours.read(1)
