@@ -67,14 +67,15 @@ class Place:
     @contextlib.contextmanager
     def errors(self, path: str, *, writing: bool = False) -> Iterator[None]:
         """Check path and root, and translate every OSError inside."""
-        check_path(path)
+        try:
+            check_path(path).encode()
+        except UnicodeEncodeError as error:
+            raise InvalidPathError("The name is not valid Unicode", path) from error
         self.check_root()
         try:
             yield
         except StoreError:
             raise
-        except UnicodeEncodeError as error:
-            raise InvalidPathError("The name is not valid Unicode", path) from error
         except OSError as error:
             self.check_root()
             raise translate(error, path, writing=writing) from error

@@ -152,6 +152,8 @@ class LocalStore(Store):
 
     def create_directory(self, directory: str) -> None:
         with self._place.errors(directory, writing=True):
+            if directory == "/":
+                raise AlreadyExistsError("The root is always there", directory)
             target = self._place.target(directory)
             self._place.make_parents(directory)
             target.mkdir()

@@ -72,6 +72,12 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
 
 
 @pytest.fixture
+def backend(opener: Opener) -> str:
+    """Which backend it is, for what only one server does wrong."""
+    return opener.backend
+
+
+@pytest.fixture
 def plain(opener: Opener) -> Iterator[Store]:
     """A backend without a wrapper."""
     store = opener()

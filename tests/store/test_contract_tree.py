@@ -34,18 +34,21 @@ def test_every_name_comes_back_exactly(store, put):
         assert store.get_metadata(f"/n/{name}").path == f"/n/{name}"
 
 
-def test_every_name_works_as_a_folder_and_in_a_copy(plain, putter_of):
-    for name in NAMES:
+def test_every_name_works_as_a_folder_and_in_a_copy(plain, putter_of, backend):
+    # rclone's server finds folders under either normal form of their names.
+    names = [name for name in NAMES if backend != "rclone" or unicodedata.is_normalized("NFC", name)]
+    for name in names:
         putter_of(plain)(f"/n/{name}/f", b"x")
         plain.create_directory(f"/e/{name}")
         plain.duplicate(f"/n/{name}/f", f"/c/{name}")
-    assert sorted(plain.get_directory_listing("/n")) == sorted(f"/n/{name}" for name in NAMES)
-    assert sorted(plain.get_directory_listing("/e")) == sorted(f"/e/{name}" for name in NAMES)
-    for name in NAMES:
+    assert sorted(plain.get_directory_listing("/n")) == sorted(f"/n/{name}" for name in names)
+    assert sorted(plain.get_directory_listing("/e")) == sorted(f"/e/{name}" for name in names)
+    for name in names:
         assert plain.get_directory_listing(f"/n/{name}") == [f"/n/{name}/f"]
         assert plain.get_file(f"/c/{name}") == b"x"
         plain.delete(f"/c/{name}", is_dir=False)
     plain.delete("/n", is_dir=True)
+    plain.delete("/c", is_dir=True)
     assert plain.get_directory_listing("/") == ["/e"]
 
 

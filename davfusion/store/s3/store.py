@@ -268,7 +268,12 @@ class S3Store(Store):
         return Metadata(destination, is_dir=False, bytes=source.bytes, modified=modified, version=made.etag)
 
     def _copy_folder(self, source: str, destination: str) -> Metadata:
-        """Copy every key, also those that are no path, then remove what the destination held besides."""
+        """Copy every key, also those that are no path, then remove what the destination held besides.
+
+        A file at the destination goes first: servers over a file system take nothing below it.
+        """
+        if self._head(destination) is not None:
+            self.delete(destination, is_dir=False)
         below, target = self._keys.below(source), self._keys.below(destination)
         old = {found.key for found in self._all_objects(destination)}
         copied = set()
@@ -282,7 +287,6 @@ class S3Store(Store):
                                   part=self._copy_part, limit=self._copy_limit)
             copied.add(key)
         self._client.delete_many(old - copied, destination)
-        self.delete(destination, is_dir=False)
         return folder_metadata(destination)
 
     def move(self, path_to_src: str, path_to_dest: str, *, if_version: str | None = None,
