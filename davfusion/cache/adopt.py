@@ -125,7 +125,8 @@ def _unchanged(record: Record) -> bool:
         return True
     if record.content != record.synced_content:
         return False
-    return record.confirmed or not record.whole
+    moved = record.parent != record.synced_parent or record.local_name != record.synced_name
+    return not record.whole or (record.confirmed and not moved)
 
 
 def _drop_if_lost(view: View, before: Record) -> None:

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from davfusion.cache import synced
 from davfusion.cache.adopt import adopt, finding
@@ -50,7 +51,8 @@ class Lister:
         self._freshness = freshness
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="listing")
         self._under_way: dict[int, Future[None]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Reentrant: a listing that is over at once ends in the thread that began it."""
         self._failed_until = 0.0
 
     def ensure(self, folder: Record) -> bool:
@@ -58,12 +60,7 @@ class Lister:
 
         Raises StoreError when they were never known and the store cannot be asked.
         """
-        now = self._index.now()
-        if not folder.is_synced or not _listable(self._index.view(), folder, self._store):
-            return False
-        if folder.listed is not None and now - folder.listed < self._freshness.revalidate_after:
-            return False
-        if folder.listed is not None and now < self._failed_until:
+        if not folder.is_synced or self._is_good(folder) or not _listable(self._index.view(), folder, self._store):
             return False
         return self._wait(folder)
 
@@ -77,6 +74,13 @@ class Lister:
     def close(self) -> None:
         """Wait for listings under way and stop."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _is_good(self, folder: Record) -> bool:
+        """Fresh enough, or the best that can be had while the store fails. A clock that was set back makes it old."""
+        if folder.listed is None:
+            return False
+        now = self._index.now()
+        return 0 <= now - folder.listed < self._freshness.revalidate_after or now < self._failed_until
 
     def _wait(self, folder: Record) -> bool:
         cold = folder.listed is None
@@ -128,9 +132,10 @@ class Lister:
             batch = {name: shown.get(name) for name in names[start:start + BATCH]}
             if not self._store.capabilities.strong_consistency:
                 batch = self._look_again(listing, batch)
-            if not self._index.write(lambda view, batch=batch: listing.apply(view, batch)):  # type: ignore[misc]
-                return False
-        return self._index.write(listing.complete)
+            standing = self._index.write(lambda view, batch=batch: listing.apply(view, batch))  # type: ignore[misc]
+            if standing is not _Standing.HOLDS:
+                return standing is _Standing.OVERTAKEN
+        return self._index.write(listing.complete) is not _Standing.VOID
 
     def _look_again(self, listing: _Listing, batch: dict[str, Metadata | None]) -> dict[str, Metadata | None]:
         """Where listings may be stale, whatever would change the tree is asked for by itself."""
@@ -145,6 +150,16 @@ class Lister:
             return None
 
 
+class _Standing(Enum):
+    """What a listing is still worth when it is to be applied."""
+
+    HOLDS = auto()
+    OVERTAKEN = auto()
+    """Another process has applied one that began later."""
+    VOID = auto()
+    """The folder was moved meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Listing:
     """A listing of the store that is being applied; `record` is the folder as it was when it began."""
@@ -157,27 +172,34 @@ class _Listing:
     def folder(self) -> str:
         return synced.store_folder(self.record.synced_path or "/")
 
-    def apply(self, view: View, batch: dict[str, Metadata | None]) -> bool:
-        """Apply some names; False when the listing does not hold any more."""
-        if not self._holds(view):
-            return False
-        unsettled = view.operations.unsettled_names(self.folder, self.since)
-        for name, entry in batch.items():
-            if name not in unsettled:
-                adopt(view, self.record, name, entry)
-        return True
+    def apply(self, view: View, batch: dict[str, Metadata | None]) -> _Standing:
+        """Apply some names, if the listing still holds."""
+        standing = self._standing(view)
+        if standing is _Standing.HOLDS:
+            unsettled = view.operations.unsettled_names(self.folder, self.since)
+            for name, entry in batch.items():
+                if name not in unsettled:
+                    adopt(view, self.record, name, entry)
+        return standing
 
-    def complete(self, view: View) -> bool:
-        """All names are applied: the folder is known as of the listing's begin."""
-        if not self._holds(view):
-            return False
-        view.nodes.update(self.record.id, listed=self.began)
-        return True
+    def complete(self, view: View) -> _Standing:
+        """All names are applied: the folder is known as of the listing's begin, unless a newer one was asked for."""
+        standing = self._standing(view)
+        if standing is _Standing.HOLDS and not self._is_asked_for_anew(view):
+            view.nodes.update(self.record.id, listed=self.began)
+        return standing
 
-    def _holds(self, view: View) -> bool:
+    def _standing(self, view: View) -> _Standing:
         record = view.nodes.get(self.record.id)
-        return (record is not None and record.synced_path == self.record.synced_path
-                and not view.operations.unsettled_above(self.folder, self.since))
+        if (record is None or record.synced_path != self.record.synced_path
+                or view.operations.unsettled_above(self.folder, self.since)):
+            return _Standing.VOID
+        listed_since = record.listed is not None and record.listed != self.record.listed
+        return _Standing.OVERTAKEN if listed_since and (record.listed or 0) > self.began else _Standing.HOLDS
+
+    def _is_asked_for_anew(self, view: View) -> bool:
+        record = view.nodes.get(self.record.id)
+        return record is not None and record.listed is None and self.record.listed is not None
 
 
 def _listable(view: View, folder: Record, store: Store) -> bool:

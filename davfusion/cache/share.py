@@ -102,11 +102,13 @@ class Share:
     def find(self, path: str) -> Node | None:
         """The node at the path; None only when there is certainly none. Stale folders are listed first."""
         depth = 0 if path == "/" else path.count("/")
+        asked: set[int] = set()
         for _ in range(depth + 3):
             view = self.index.view()
             chain = view.nodes.chain(path)
             complete = len(chain) == depth + 1
-            if depth == 0 or not self._refresh_for(chain[:-1] if complete else chain):
+            folders = chain if not complete and chain[-1].is_folder else chain[:-1]
+            if not self._refresh_first(folders, asked):
                 return view.node(chain[-1], path) if complete else None
         raise TemporaryError("The folder keeps changing in the store", path, retry_after=1.0)
 
@@ -325,12 +327,17 @@ class Share:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _refresh_for(self, chain: list[Record]) -> bool:
-        """List the first folder of a chain that was never listed, or the last when it is stale."""
-        for record in chain[:-1]:
-            if record.is_folder and record.listed is None and self.lister.ensure(record):
+    def _refresh_first(self, folders: list[Record], asked: set[int]) -> bool:
+        """List the first of these folders that was never listed, or the last when it is stale; each only once.
+
+        Returns whether the tree may be another now.
+        """
+        for record in folders:
+            needed = record.listed is None or record is folders[-1]
+            if needed and record.id not in asked and self.lister.ensure(record):
+                asked.add(record.id)
                 return True
-        return chain[-1].is_folder and self.lister.ensure(chain[-1])
+        return False
 
     def _know_all(self, folder: Node) -> None:
         """List every folder below that was never listed, so that a copy is complete."""
