@@ -17,14 +17,11 @@ from davfusion.processes import several, single
 from davfusion.processes.listening import address_of, listen
 
 
-class _SizeType(click.ParamType):
-    name = "SIZE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return parse_size(value)
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
+def _size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+    try:
+        return None if value is None else parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} {error}") from error
 
 
 @click.command("serve")
@@ -44,7 +41,7 @@ class _SizeType(click.ParamType):
               help="Believe for so long what the store told about a folder.")
 @click.option("--durability", type=click.Choice(["power-safe", "process-safe"]),
               help="What an acknowledged change survives: power loss, or the end of the process.")
-@click.option("--cache-size", type=_SizeType(), help="Largest size of the state directory, such as 10G.")
+@click.option("--cache-size", metavar="SIZE", callback=_size, help="Largest size of the state directory, such as 10G.")
 @click.option("--verbose", is_flag=True, help="Log every request and transfer.")
 def command(*, store: str | None, config_file: Path | None, state_directory: Path | None, verbose: bool,
             **options: Any) -> int:
@@ -75,7 +72,7 @@ def command(*, store: str | None, config_file: Path | None, state_directory: Pat
 def _settings(store: str | None, config_file: Path | None, options: dict[str, Any]) -> Config:
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     host, port = given.pop("host", None), given.pop("port", None)
-    own = {name: given.pop(name) for name in ("workers", "anonymous") if name in given}
+    own: dict[str, Any] = {name: given.pop(name) for name in ("workers", "anonymous") if name in given}
     if str(own.get("workers", "")).isdecimal():
         own["workers"] = int(own["workers"])
     if config_file is not None and store is not None:

@@ -5,16 +5,31 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from davfusion import logs
 from davfusion.processes.child import Supervised, unless_unusable
 from davfusion.processes.handover import Handover
 from davfusion.processes.opening import OpenShare, open_shares
+from davfusion.sync.engine import Engine
 
 
-def carry(shares: Sequence[OpenShare], stop: threading.Event) -> None:
-    """Run one engine per share until `stop` is set. Raises what one of them raised, after stopping all."""
-    stop.wait()
+def make_engines(shares: Sequence[OpenShare]) -> list[Engine]:
+    """One engine per share; each heeds requests to hurry from now on."""
+    return [Engine(opened.share) for opened in shares]
+
+
+def carry(engines: Sequence[Engine], stop: threading.Event) -> None:
+    """Run all engines until `stop` is set. When one fails the others are stopped and its error is raised."""
+    if len(engines) == 1:
+        engines[0].run(stop)
+        return
+    with ThreadPoolExecutor(len(engines), thread_name_prefix="engine") as pool:
+        running = [pool.submit(engine.run, stop) for engine in engines]
+        wait(running, return_when=FIRST_COMPLETED)
+        stop.set()
+    for future in running:
+        future.result()
 
 
 def main() -> int:
@@ -23,8 +38,9 @@ def main() -> int:
     handover = Handover.from_line(supervised.handover)
     logs.set_up(verbose=handover.verbose)
     shares = open_shares(handover.config, handover.state)
+    engines = make_engines(shares)
     supervised.report_ready()
-    carry(shares, supervised.stop)
+    carry(engines, supervised.stop)
     for opened in shares:
         opened.close()
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from davfusion.config import Config
-from davfusion.processes.engine import carry
+from davfusion.processes.engine import carry, make_engines
 from davfusion.processes.front import serve_until
 from davfusion.processes.opening import open_application, open_shares
 from davfusion.state import StateLock
@@ -27,7 +27,16 @@ def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: Sta
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
     shares = open_shares(config, state)
-    engines = threading.Thread(target=carry, args=(shares, stop_engines), name="engines")
+    failures: list[BaseException] = []
+
+    def carry_on() -> None:
+        try:
+            carry(make_engines(shares), stop_engines)
+        except BaseException as error:
+            failures.append(error)
+            stop.set()
+
+    engines = threading.Thread(target=carry_on, name="engines")
     engines.start()
     try:
         serve_until(stop, open_application(config, shares), config, sockets[0], ready=announce)
@@ -36,4 +45,6 @@ def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: Sta
         engines.join()
         for opened in shares:
             opened.close()
+    if failures:
+        raise failures[0]
     return 0
