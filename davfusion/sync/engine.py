@@ -92,6 +92,7 @@ class Engine:
         """
         self._begin()
         self._look()
+        self._queue.look_again()
         steps = 0
         while steps < STEPS_LIMIT:
             nodes = self._queue.next(1)

@@ -145,9 +145,7 @@ def _add_folder(here: Situation) -> Step:
         if here.occupant.is_folder and not here.occupant.is_local:
             return Adopt(here.path)
         return _make_way_for_folder(here, here.occupant)
-    if not here.can.folders and here.has_children:
-        return Wait(())
-    return MakeFolder(here.node, here.path)
+    return _make_folder(here, here.path)
 
 
 def _settle_folder(here: Situation) -> Step:
@@ -169,9 +167,16 @@ def _rename_folder(here: Situation) -> Step:
         return ListFolder(here.survey.unlisted)
     if here.survey.below:
         return Wait(here.survey.below)
-    if here.can.folders or not here.has_children:
-        return MakeFolder(here.node, here.path)
-    return Adopt(here.path)
+    return _make_folder(here, here.path)
+
+
+def _make_folder(here: Situation, path: str) -> Step:
+    """Where folders are implied, what is in it makes it; only an empty one needs a marker."""
+    if here.can.folders:
+        return MakeFolder(here.node, path)
+    if here.implied:
+        return Adopt(path)
+    return Wait(()) if here.has_children else MakeFolder(here.node, path)
 
 
 def _make_way_for_folder(here: Situation, occupant: Occupant) -> Step:

@@ -94,15 +94,9 @@ class WorkQueue:
         self._wanted.pop(node, None)
         self._deferred[node] = until
 
-    def next_time(self) -> float | None:
-        """When there may be something to do, if nothing happens before."""
-        if self._wanted:
-            return self._clock()
-        times = list(self._deferred.values())
-        due = self._index.view().nodes.next_due()
-        if due is not None:
-            times.append(due)
-        return min(times) if times else None
+    def look_again(self) -> None:
+        """Forget what was put off."""
+        self._deferred.clear()
 
     def _due(self, now: float, limit: int, chosen: set[int]) -> list[int]:
         occupied = len(self._active) + len(self._waiting) + len(self._deferred)

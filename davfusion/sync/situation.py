@@ -68,6 +68,8 @@ class Situation:
     source: Place | None
     """An object of the store that holds its content."""
     has_children: bool
+    implied: bool
+    """Of a folder: the store holds something where the folder should be."""
     survey: Survey
     keeps: tuple[int, str] | None
     """A folder (node, path) that the store would lose with this object, because nothing else implies it."""
@@ -100,7 +102,8 @@ def gather(view: View, record: Record, can: Capabilities, below: Survey, *, dead
         size=record.size, whole=record.whole, synced=place, marker=record.synced_version == synced.MARKER,
         needed_by=_needed_by(view, record), occupant=_occupant(view, record, path),
         blocked_by=_blocked_by(view, record, path, can), source=_source(view, record),
-        has_children=record.is_folder and view.nodes.has_children(record.id), survey=below,
+        has_children=record.is_folder and view.nodes.has_children(record.id),
+        implied=record.is_folder and path is not None and view.nodes.any_in_store_folder(path), survey=below,
         keeps=_keeps(view, record, path, can), busy=_busy(view, record, targets), deadlocked=deadlocked, can=can)
 
 
