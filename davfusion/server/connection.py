@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HEAD_END = b"\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
-_MAX_SWALLOW = 64 * 1024 * 1024
 _TIMEOUT = BadRequest("408 Request Timeout", "The request head did not arrive in time.")
 
 
@@ -67,8 +66,7 @@ class FusionConnection:
         self._head_since: float | None = None
         self._blank_skipped = False
         self._ended = False
-        self._linger_until = 0.0
-        self._swallowed = 0
+        self._linger_since = self._linger_until = 0.0
 
     @property
     def socket(self) -> socket.socket:
@@ -79,13 +77,13 @@ class FusionConnection:
         """No request has come so far, or one has begun to come."""
         return self.requests_seen == 0 or self._head_since is not None
 
-    def deadline(self, now: float) -> float:
-        """Until when the connection may wait in the lobby (time.monotonic) if it comes there now."""
+    def deadline(self, parked_at: float) -> float:
+        """Until when the connection may wait in the lobby, where it came at `parked_at` (time.monotonic)."""
         if self.lingering:
             return self._linger_until
         if self._head_since is not None:
             return self._head_since + self._service.settings.head_timeout
-        return now + self._service.settings.idle_timeout
+        return parked_at + self._service.settings.idle_timeout
 
     def communicate(self) -> bool:
         """Serve what has arrived, without waiting for what has not. False: close the connection."""
@@ -127,8 +125,11 @@ class FusionConnection:
             return True
         except OSError:
             return False
-        self._swallowed += size
-        return size > 0 and self._swallowed < _MAX_SWALLOW
+        if not self._service.stopping():
+            settings = self._service.settings
+            quiet_until = time.monotonic() + settings.linger_timeout
+            self._linger_until = min(quiet_until, self._linger_since + settings.max_linger)
+        return size > 0
 
     def expire(self) -> None:
         """Close, telling a client that began a request what was wrong."""
@@ -275,7 +276,8 @@ class FusionConnection:
             return False
         self.rfile.buffer.clear()
         self.lingering = True
-        self._linger_until = time.monotonic() + self._service.settings.linger_timeout
+        self._linger_since = time.monotonic()
+        self._linger_until = self._linger_since + self._service.settings.linger_timeout
         return True
 
     def _say_goodbye(self) -> None:

@@ -23,7 +23,12 @@ class FileWrapper:
         self._block_size = max(block_size, _BLOCK)
 
     def extent(self) -> tuple[int, int, int] | None:
-        """Descriptor, offset and bytes up to the end of a regular file; None for anything else."""
+        """Descriptor, offset and bytes up to the end of a regular file.
+
+        None for anything else, and on systems that cannot read a file at a given offset.
+        """
+        if not hasattr(os, "preadv"):
+            return None
         try:
             descriptor: int = self._file.fileno()
             offset: int = self._file.tell()

@@ -18,6 +18,7 @@ _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _MAX_KNOWN_NAMES = 1024
+_MAX_KNOWN_LENGTH = 64
 
 # Joining repeated fields with a comma (RFC 9110 section 5.3) would change what these say.
 _ONCE = frozenset(
@@ -164,7 +165,7 @@ class HeadParser:
             key = ""
         elif key not in ("CONTENT_LENGTH", "CONTENT_TYPE"):
             key = f"HTTP_{key}"
-        if len(self._keys) < _MAX_KNOWN_NAMES:
+        if len(self._keys) < _MAX_KNOWN_NAMES and len(name) <= _MAX_KNOWN_LENGTH:
             self._keys[name] = key
         return key
 

@@ -128,11 +128,10 @@ class Lobby:
                 del self._per_address[address]
 
     def _park(self, connection: FusionConnection) -> None:
-        deadline = connection.deadline(time.monotonic())
         with self._lock:
             if not self._closed:
                 descriptor = connection.socket.fileno()
-                self._parked[descriptor] = (connection, deadline)
+                self._parked[descriptor] = (connection, time.monotonic())
                 self._selector.register(descriptor, selectors.EVENT_READ, connection)
                 return
         connection.close()
@@ -202,7 +201,7 @@ class Lobby:
         self._park(connection)
 
     def _make_room(self, error: OSError) -> None:
-        """No descriptor is left: give up the connection that would expire first, and listen again later."""
+        """No descriptor is left: give up the connection that has waited longest, and listen again later."""
         log.error("accept failed error=%r connections=%d", error, self._open)
         self._selector.unregister(self._listener)
         self._accepting = False
@@ -215,9 +214,8 @@ class Lobby:
     def _expire(self, now: float) -> None:
         with self._lock:
             waiting = list(self._parked.values())
-        for connection, parked_until in waiting:
-            # A head that began to arrive since has shortened the time.
-            if now >= min(parked_until, connection.deadline(now)):
+        for connection, parked_at in waiting:
+            if now >= connection.deadline(parked_at):
                 self._unpark(connection)
                 connection.expire()
 

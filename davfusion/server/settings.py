@@ -41,8 +41,10 @@ class ServerSettings:
     sticky_wait: float = 0.005
     """How long a worker waits for the next request on the connection that it just served."""
     linger_timeout: float = 2.0
-    """How long a closing connection still swallows what the client sends, so that the client can
-    read the last response (RFC 9112 section 9.6)."""
+    """How long a closing connection still waits for what the client sends, and throws it away, so
+    that the client comes to read the last response (RFC 9112 section 9.6). Takes no thread."""
+    max_linger: float = 30.0
+    """How long that may go on while the client keeps sending."""
     stop_timeout: float = 30.0
     """How long requests under way may go on after stop."""
 

@@ -239,3 +239,27 @@ def test_unread_malformed_body_does_not_desynchronise(server: Running) -> None:
         assert wire.answer().status == 401
         assert wire.ended()
     assert [path for _, path in server.app.calls] == ["/refuse"]
+
+
+def test_a_client_that_reads_only_after_a_large_body_sees_the_refusal(start: Start) -> None:
+    """As older Windows does: it sends all of a file before it looks at the 401."""
+    server = start(linger_timeout=1.0)
+    with server.connect() as wire:
+        wire.send(known(b"/refuse", len(BIG_BYTES)))
+        for at in range(0, len(BIG_BYTES), len(BIG_BYTES) // 6):
+            wire.send(BIG_BYTES[at : at + len(BIG_BYTES) // 6])
+            time.sleep(0.3)
+        assert wire.answer().status == 401
+        assert not wire.was_reset
+
+
+def test_swallowing_has_an_end(start: Start) -> None:
+    server = start(linger_timeout=5.0, max_linger=0.5)
+    with server.connect() as wire:
+        wire.send(known(b"/refuse", 10**12))
+        deadline = time.monotonic() + 10
+        with pytest.raises(OSError):
+            while time.monotonic() < deadline:
+                wire.send(b"a" * 1000)
+                time.sleep(0.01)
+        assert time.monotonic() < deadline

@@ -116,7 +116,7 @@ SEEN = {
     "plain": (b"/a/b", "/a/b"),
     "escaped": (b"/a%20b%23%3F%3B%25", "/a b#?;%"),
     "once only": (b"/%2541", "/%41"),
-    "umlaut": ("/%C3%BC".encode(), "/ü"),
+    "umlaut": (b"/%C3%BC", "/ü"),
     "umlaut, raw": ("/ü".encode(), "/ü"),
     "decomposed": (b"/u%CC%88", "/u\u0308"),
     "emoji": (b"/%F0%9F%8E%89", "/🎉"),

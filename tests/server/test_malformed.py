@@ -12,7 +12,8 @@ from tests.server.conftest import Running, Start
 SEEDS = [
     b"GET /ok HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     b"PUT /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\nhello world",
-    b"PUT /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n6\r\n world\r\n0\r\nT: v\r\n\r\n",
+    b"PUT /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n6\r\n world\r\n0\r\nT: v\r\n"
+    b"\r\n",
     b"PUT /refuse HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
     b"PROPFIND /a%20b/c?q HTTP/1.1\r\nHost: [::1]:80\r\nDepth: 1\r\nIf: (<urn:x>)\r\nContent-Length: 0\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
