@@ -17,11 +17,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import requests
+import boto3
+from botocore.config import Config
 
 START_TIMEOUT = 30.0
 KEYS = ("TESTACCESSKEY", "TESTSECRETKEY")
@@ -35,7 +37,6 @@ class S3Server:
     access_key: str
     secret_key: str
     process: subprocess.Popen[bytes]
-    _make: Callable[[str], None] = field(repr=False)
     directory: Path | None = None
     """Where rclone's server keeps the buckets, as folders; None for moto."""
 
@@ -49,8 +50,15 @@ class S3Server:
         return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
 
     def make_bucket(self, name: str) -> str:
-        self._make(name)
+        self.client().create_bucket(Bucket=name)
         return name
+
+    def client(self) -> Any:
+        """An independent client: boto3's for S3."""
+        return boto3.client(
+            "s3", endpoint_url=self.endpoint, aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key, region_name="us-east-1",
+            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}))
 
     def url(self, bucket: str, prefix: str = "", **options: str) -> str:
         """The address of a store in this server."""
@@ -67,22 +75,16 @@ def rclone_s3(directory: Path, keys: tuple[str, str] = KEYS, port: int | None = 
     command = [program, "serve", "s3", str(directory), "--addr", f"127.0.0.1:{port}",
                "--auth-key", ",".join(keys), "--config", os.devnull, "--log-level", "ERROR"]
     with running(command, port) as process:
-        yield S3Server(f"http://127.0.0.1:{port}", *keys, process, lambda name: (directory / name).mkdir(),
-                       directory)
+        yield S3Server(f"http://127.0.0.1:{port}", *keys, process, directory)
 
 
 @contextlib.contextmanager
 def moto_s3(port: int | None = None) -> Iterator[S3Server]:
     """moto's server, in memory. It honours conditions and checks no signatures."""
     port = port or free_port()
-    endpoint = f"http://127.0.0.1:{port}"
-
-    def make(name: str) -> None:
-        requests.put(f"{endpoint}/{name}", timeout=10).raise_for_status()
-
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with running(command, port) as process:
-        yield S3Server(endpoint, *KEYS, process, make)
+        yield S3Server(f"http://127.0.0.1:{port}", *KEYS, process)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import email.utils
 import hashlib
 import http.cookiejar
 import io
+import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -71,6 +72,10 @@ class S3Client:
         self.bucket = bucket
         self._url = f"{endpoint.rstrip('/')}/{encode_path(bucket)}"
         self._session = requests.Session()
+        # Once, because requests else looks through the whole environment for every request.
+        self._session.trust_env = False
+        self._session.proxies.update(requests.utils.get_environ_proxies(endpoint))
+        self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         self._session.auth = Signature(credentials, region)
         self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):

@@ -15,7 +15,9 @@ from davfusion.store.errors import (
     AlreadyExistsError,
     ConflictError,
     NotFoundError,
+    PermanentError,
     PermissionDeniedError,
+    StoreError,
     TemporaryError,
     TooLargeError,
 )
@@ -117,23 +119,28 @@ class S3Store(Store):
         _check_version(found.version, if_version, path)
 
     def get_metadata(self, path: str) -> Metadata:
-        try:
-            found = None if check_path(path) == "/" else self._head(path)
-        except PermissionDeniedError as error:
-            self._client.list_page(self._keys.below(path), delimiter=False, limit=1, path=path)
-            raise error
+        found = None if check_path(path) == "/" else self._head(path)
         if found is not None:
             return found
-        page = self._client.list_page(self._keys.below(path), delimiter=False, limit=1, path=path)
-        if path != "/" and not page.objects:
+        if not self._first_keys(path, 1) and path != "/":
             raise NotFoundError("There is nothing here", path)
         return folder_metadata(path)
 
     def _head(self, path: str) -> Metadata | None:
-        found = self._client.head(self._reading_key(path), path)
+        try:
+            found = self._client.head(self._reading_key(path), path)
+        except (PermissionDeniedError, PermanentError):
+            # A refused HEAD has no body that says why; a refused listing has.
+            self._first_keys(path, 1)
+            raise
         if found is None:
             return None
         return Metadata(path, is_dir=False, bytes=found.size, modified=found.modified, version=found.etag)
+
+    def _first_keys(self, directory: str, limit: int) -> set[str]:
+        """Some of the keys below a folder."""
+        page = self._client.list_page(self._keys.below(directory), delimiter=False, limit=limit, path=directory)
+        return {found.key for found in page.objects}
 
     def list_pages(self, directory: str, *, recursive: bool = False) -> Iterator[list[Metadata]]:
         if not self._keys.holds(directory):
@@ -215,9 +222,15 @@ class S3Store(Store):
         try:
             self._client.delete(key, path)
         except TemporaryError:
-            # Servers over a file system fail where a folder has the name: then no such file is there.
-            if self._head(path) is not None or not self.exists(path):
+            if not self._is_only_folder(path):
                 raise
+
+    def _is_only_folder(self, path: str) -> bool:
+        """Servers over a file system fail to delete a key where a folder has the name: no such file is there."""
+        try:
+            return self.get_metadata(path).is_dir
+        except StoreError:
+            return False
 
     def _all_objects(self, directory: str) -> Iterator[Listed]:
         token = None
@@ -233,8 +246,7 @@ class S3Store(Store):
         if not self._keys.holds(directory):
             return
         below, marker = self._keys.below(directory), self._keys.marker(directory)
-        page = self._client.list_page(below, delimiter=False, limit=3, path=directory)
-        keys = {found.key for found in page.objects}
+        keys = self._first_keys(directory, 3)
         if keys - {below, marker}:
             raise ConflictError("The folder is not empty", directory)
         for key in keys:
