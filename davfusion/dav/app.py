@@ -108,7 +108,7 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
             path, node = location.path, None
         return Request(
             environ=environ, method=environ["REQUEST_METHOD"], share=location.share, prefix=location.prefix,
-            path=path, asked_path=location.path, ends_in_slash=location.ends_in_slash, node=node,
+            path=path, ends_in_slash=location.ends_in_slash, node=node,
             principal=principal, mounts=self.mounts, settings=self.settings)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from davfusion.dav.errors import HttpError
 from davfusion.dav.request import Environ
 
-_DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,25}", re.ASCII)
 _PIECE = 1 << 20
 _SMALL_PIECE = 1 << 16
 

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import mimetypes
 import secrets
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from davfusion.cache.errors import NoSuchNodeError
 from davfusion.cache.node import Node
 from davfusion.cache.reader import Reader
 from davfusion.dav.dates import http_date
 from davfusion.dav.errors import HttpError
 from davfusion.dav.folder_page import folder_page
+from davfusion.dav.media_types import content_type
 from davfusion.dav.preconditions import Preconditions
 from davfusion.dav.ranges import ByteRange, UnsatisfiableRangeError, if_range_holds, requested_ranges
 from davfusion.dav.request import Request, Response, document, empty
 
 _PIECE = 256 << 10
+_ATTEMPTS = 5
+"""Times that a file is opened anew because it was replaced meanwhile."""
 _ACTIVE_TYPES = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml")
 _SANDBOX = ("Content-Security-Policy", "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'")
 
 
 def get(request: Request) -> Response:
     """The content of a file, or the page of a folder."""
-    node = request.existing()
-    if node.is_folder and not request.ends_in_slash:
-        return empty(301, [("Location", request.href(node))])
-    Preconditions(request).check(request.share)
-    return _folder(request, node) if node.is_folder else _file(request, node)
-
-
-def content_type(node: Node) -> str:
-    """The media type that the client declared or, failing that, what the name suggests."""
-    return node.media_type or mimetypes.guess_type(node.name)[0] or "application/octet-stream"
+    preconditions = Preconditions(request)
+    node: Node | None = request.existing()
+    for _ in range(_ATTEMPTS):
+        if node is None:
+            break
+        if node.is_folder and not request.ends_in_slash:
+            return empty(301, [("Location", request.href(node))])
+        preconditions.check(request.share)
+        try:
+            return _folder(request, node) if node.is_folder else _file(request, node)
+        except NoSuchNodeError:
+            # Replaced since it was looked up: what is there now is the answer.
+            node = request.share.find(request.path)
+    raise HttpError(404, "Nothing is here") if node is None else HttpError(
+        503, "The file keeps changing", headers=[("Retry-After", "1")])
 
 
 def _folder(request: Request, node: Node) -> Response:
@@ -42,18 +50,22 @@ def _folder(request: Request, node: Node) -> Response:
 
 
 def _file(request: Request, node: Node) -> Response:
-    headers = [("ETag", node.etag), ("Last-Modified", http_date(node.modified)), ("Accept-Ranges", "bytes")]
-    if content_type(node).partition(";")[0].lower() in _ACTIVE_TYPES:
-        headers.append(_SANDBOX)
     if request.method == "HEAD":
-        return Response(200, [*headers, ("Content-Type", content_type(node)), ("Content-Length", str(node.size))])
+        length = ("Content-Length", str(node.size))
+        return Response(200, [*_headers(node), ("Content-Type", content_type(node)), length])
     ranges = _ranges(request, node)
     reader = request.share.open(node)
     try:
-        return _content(request, node, reader, ranges, headers)
+        return _content(request, node, reader, ranges)
     except BaseException:
         reader.close()
         raise
+
+
+def _headers(node: Node) -> list[tuple[str, str]]:
+    headers = [("ETag", node.etag), ("Last-Modified", http_date(node.modified)), ("Accept-Ranges", "bytes")]
+    active = content_type(node).partition(";")[0].strip().lower() in _ACTIVE_TYPES
+    return [*headers, _SANDBOX] if active else headers
 
 
 def _ranges(request: Request, node: Node) -> list[ByteRange]:
@@ -66,12 +78,11 @@ def _ranges(request: Request, node: Node) -> list[ByteRange]:
                         headers=[("Content-Range", f"bytes */{node.size}")]) from None
 
 
-def _content(request: Request, node: Node, reader: Reader, ranges: list[ByteRange],
-             headers: list[tuple[str, str]]) -> Response:
+def _content(request: Request, node: Node, reader: Reader, ranges: list[ByteRange]) -> Response:
     if len(ranges) > 1:
-        return _multipart(node, reader, ranges, headers)
+        return _multipart(node, reader, ranges)
     part = ranges[0] if ranges else ByteRange(0, node.size)
-    headers += [("Content-Type", content_type(node)), ("Content-Length", str(part.length))]
+    headers = [*_headers(node), ("Content-Type", content_type(node)), ("Content-Length", str(part.length))]
     if ranges:
         headers.append(("Content-Range", part.content_range(node.size)))
     file_wrapper = request.environ.get("wsgi.file_wrapper")
@@ -140,7 +151,7 @@ def _pieces(reader: Reader, part: ByteRange) -> Iterator[bytes]:
         yield piece
 
 
-def _multipart(node: Node, reader: Reader, ranges: list[ByteRange], headers: list[tuple[str, str]]) -> Response:
+def _multipart(node: Node, reader: Reader, ranges: list[ByteRange]) -> Response:
     """Several ranges in one answer (RFC 9110, 14.6)."""
     boundary = secrets.token_hex(16)
     heads = [
@@ -155,7 +166,8 @@ def _multipart(node: Node, reader: Reader, ranges: list[ByteRange], headers: lis
         yield tail
 
     length = sum(map(len, heads)) + sum(part.length for part in ranges) + len(tail)
-    headers += [("Content-Type", f"multipart/byteranges; boundary={boundary}"), ("Content-Length", str(length))]
+    headers = [*_headers(node), ("Content-Type", f"multipart/byteranges; boundary={boundary}"),
+               ("Content-Length", str(length))]
     stream = parts()
     # The first piece is only a head; the second touches the content.
     started: list[bytes] = [next(stream), next(stream)]

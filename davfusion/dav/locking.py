@@ -14,7 +14,7 @@ from davfusion.dav.body import read_all
 from davfusion.dav.errors import HttpError
 from davfusion.dav.href import parent
 from davfusion.dav.lock_xml import lock_discovery
-from davfusion.dav.preconditions import Preconditions, View, locked, placing
+from davfusion.dav.preconditions import Preconditions, View, lock_root, locked, placing
 from davfusion.dav.propfind import multistatus
 from davfusion.dav.request import DavSettings, Request, Response, empty, xml_document
 
@@ -129,7 +129,7 @@ def _check_new_file(request: Request) -> None:
 
 def _discovery(request: Request) -> bytes:
     locks = request.share.locks_on(request.path)
-    found = lock_discovery(locks, lambda path: request.xml_href(path, is_folder=False))
+    found = lock_discovery(locks, lambda path: lock_root(request, request.share, path))
     return f'<?xml version="1.0" encoding="utf-8"?>\n<D:prop xmlns:D="DAV:">{found}</D:prop>'.encode()
 
 
@@ -137,8 +137,8 @@ def _conflict(request: Request, locks: list[Lock]) -> Response:
     """423; where only members stand in the way of a lock of infinite depth, the 207 that RFC 4918, 9.10.3 demands."""
     inside = [each for each in locks if each.path.startswith(request.path.rstrip("/") + "/")]
     if not inside or len(inside) != len(locks):
-        raise locked(request, locks, "no-conflicting-lock", "Another lock is in the way")
-    statuses = {request.xml_href(each.path, is_folder=False): "423 Locked" for each in inside}
+        raise locked(request, request.share, locks, "no-conflicting-lock", "Another lock is in the way")
+    statuses = {lock_root(request, request.share, each.path): "423 Locked" for each in inside}
     statuses[request.xml_href(request.path, is_folder=True)] = "424 Failed Dependency"
     return multistatus([f"<D:response><D:href>{href}</D:href><D:status>HTTP/1.1 {status}</D:status></D:response>"
                         for href, status in statuses.items()], [])

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from davfusion.dav.request import Request, Response, empty
-from davfusion.dav.tree_methods import allowed_on_existing
+
+_READING = ["GET", "HEAD", "PROPFIND"]
+_CHANGING = ["DELETE", "COPY", "MOVE", "PROPPATCH", "LOCK", "UNLOCK"]
+_CREATING = ["PUT", "MKCOL", "LOCK"]
 
 
 def options(request: Request) -> Response:
     """200 on any URL, mapped or not: clients ask before they create."""
-    headers = [("Allow", allowed_on_existing(request)), *dav_headers(read_only=request.read_only)]
+    headers = [allow(request), *dav_headers(read_only=request.read_only)]
     return empty(200, [*headers, ("Accept-Ranges", "bytes")])
+
+
+def allow(request: Request) -> tuple[str, str]:
+    """The Allow header for the request's URL as it is now."""
+    methods = ["OPTIONS"]
+    if request.node is not None:
+        methods += _READING
+    if not request.read_only and request.node is None:
+        methods += _CREATING
+    elif not request.read_only and request.node is not None:
+        methods += _CHANGING if request.node.is_folder else ["PUT", *_CHANGING]
+    return "Allow", ", ".join(methods)
 
 
 def dav_headers(*, read_only: bool) -> list[tuple[str, str]]:

@@ -58,7 +58,7 @@ class Preconditions:
         """Raises HttpError 423 with the roots of the locks that stand in the way."""
         missing = {lock.path: lock for group in need(view) for lock in self._not_submitted(group)}
         if missing:
-            raise locked(self._request, missing.values(), "lock-token-submitted",
+            raise locked(self._request, view, missing.values(), "lock-token-submitted",
                          "The resource is locked and the request has no token of the lock")
 
     def _check_http(self, node: Node | None) -> None:
@@ -137,8 +137,13 @@ def _inside(view: View, path: str) -> list[list[Lock]]:
     return list(groups.values())
 
 
-def locked(request: Request, locks: Iterable[Lock], element: str, message: str) -> HttpError:
+def locked(request: Request, view: View, locks: Iterable[Lock], element: str, message: str) -> HttpError:
     """The 423 that names the roots of locks in the precondition element (RFC 4918, 16)."""
-    # The kind of a lock's root is not known here; the URL without / at the end names it just as well.
-    hrefs = "".join(f"<D:href>{request.xml_href(lock.path, is_folder=False)}</D:href>" for lock in locks)
+    hrefs = "".join(f"<D:href>{lock_root(request, view, lock.path)}</D:href>" for lock in locks)
     return HttpError(423, message, condition=f"<D:{element}>{hrefs}</D:{element}>")
+
+
+def lock_root(request: Request, view: View, path: str) -> str:
+    """The URL of a lock's root, for XML."""
+    node = view.find(path)
+    return request.xml_href(path, is_folder=node is not None and node.is_folder)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from davfusion.cache.node import Node, Quota
 from davfusion.dav import xml
 from davfusion.dav.dates import http_date, iso_date
-from davfusion.dav.get import content_type
 from davfusion.dav.lock_xml import SUPPORTED_LOCK, LocksOfTree, lock_discovery
+from davfusion.dav.media_types import content_type
 
 MICROSOFT = "{urn:schemas-microsoft-com:}"
 WIN32_MODIFIED = MICROSOFT + "Win32LastModifiedTime"
@@ -21,10 +21,11 @@ Dead = Mapping[str, bytes]
 class Scene:
     """What rendering needs to know beside the node: URLs, locks and, only when asked for, the quota."""
 
-    def __init__(self, xml_href: Callable[..., str], locks: LocksOfTree | None,
-                 quota: Callable[[], Quota] | None) -> None:
-        """`xml_href(path, is_folder=...)`; `locks` and `quota` None where there are none."""
-        self.href = xml_href
+    def __init__(self, href: Callable[[Node], str], *, locks: LocksOfTree | None = None,
+                 lock_root: Callable[[str], str] = str, quota: Callable[[], Quota] | None = None) -> None:
+        """`href` and `lock_root` give URLs for XML; `locks` and `quota` None where there are none."""
+        self.href = href
+        self.lock_root = lock_root
         self.locks = locks
         self._ask_quota = quota
         self._quota: Quota | None = None
@@ -35,10 +36,6 @@ class Scene:
         if self._quota is None and self._ask_quota is not None:
             self._quota = self._ask_quota()
         return self._quota
-
-    def lock_root(self, path: str) -> str:
-        """The URL of a lock's root."""
-        return self.href(path, is_folder=False)
 
 
 Live = Callable[[Scene, Node], str | None]
@@ -118,6 +115,8 @@ ALLPROP: dict[str, Live] = {
     "{DAV:}lockdiscovery": _lockdiscovery,
 }
 """What allprop returns (RFC 4918, 9.1; RFC 4331, 3 keeps the quota out)."""
+
+LOCK_PROPERTIES = ("{DAV:}supportedlock", "{DAV:}lockdiscovery")
 
 LIVE: dict[str, Live] = {
     **ALLPROP,

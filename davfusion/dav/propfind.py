@@ -12,13 +12,15 @@ from davfusion.dav import xml
 from davfusion.dav.body import read_all
 from davfusion.dav.errors import HttpError
 from davfusion.dav.lock_xml import LocksOfTree
-from davfusion.dav.preconditions import Preconditions
-from davfusion.dav.properties import ALLPROP, LIVE, Dead, Scene, propname_elements
+from davfusion.dav.preconditions import Preconditions, lock_root
+from davfusion.dav.properties import ALLPROP, LIVE, LOCK_PROPERTIES, Dead, Scene, propname_elements
 from davfusion.dav.request import Request, Response, xml_document
 
 _HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">'
 _TAIL = "</D:multistatus>"
 _NOTHING: Dead = {}
+_WINDOWS = "Microsoft-WebDAV-MiniRedir"
+"""Reads at most 1,000,000 bytes of an answer and asks for allprop: what it does not use would cost it members."""
 _STREAM_ABOVE = 2000
 """Nodes above which the answer is rendered while it is sent."""
 
@@ -71,16 +73,18 @@ def _parse_plan(body: bytes) -> Plan:
 class Renderer:
     """Writes the DAV:response of nodes for one request. Not thread-safe."""
 
-    def __init__(self, plan: Plan, scene: Scene, *, minimal: bool = False) -> None:
+    def __init__(self, plan: Plan, scene: Scene, *, minimal: bool = False, compact: bool = False) -> None:
+        """`minimal` keeps quiet about missing properties, `compact` leaves the lock properties out of allprop."""
         self._plan = plan
         self._scene = scene
         self._minimal = minimal
-        names = plan.names if plan.mode == "prop" else tuple(dict.fromkeys((*ALLPROP, *plan.names)))
+        usual = [name for name in ALLPROP if not (compact and name in LOCK_PROPERTIES)]
+        names = plan.names if plan.mode == "prop" else tuple(dict.fromkeys((*usual, *plan.names)))
         self._asked = [(name, LIVE.get(name), xml.empty_element(name)) for name in names]
 
     def response(self, node: Node, dead: Dead) -> str:
         """The DAV:response of one node with these dead properties."""
-        href = self._scene.href(node.path, is_folder=node.is_folder)
+        href = self._scene.href(node)
         if self._plan.mode == "propname":
             return _response(href, propname_elements(self._scene, node, dead), "")
         found: list[str] = []
@@ -122,8 +126,10 @@ def propfind(request: Request) -> Response:
     if noroot:
         nodes = nodes[1:]
     minimal = prefers_minimal(request)
-    scene = Scene(request.xml_href, LocksOfTree(request.share, node.path), request.share.quota)
-    renderer = Renderer(plan, scene, minimal=minimal)
+    scene = Scene(
+        lambda each: request.xml_href(each.path, is_folder=each.is_folder), quota=request.share.quota,
+        locks=LocksOfTree(request.share, node.path), lock_root=lambda path: lock_root(request, request.share, path))
+    renderer = Renderer(plan, scene, minimal=minimal, compact=_WINDOWS in (request.header("USER_AGENT") or ""))
     dead = _dead_properties(request, plan, node, depth)
     headers = [("Preference-Applied", "return=minimal")] if minimal else []
     return multistatus((renderer.response(each, dead(each)) for each in nodes), headers,
@@ -158,11 +164,11 @@ def _nodes(request: Request, node: Node, depth: str) -> list[Node]:
     if depth == "1":
         return [node, *request.share.children(node)]
     limit = request.settings.infinite_depth_limit
-    nodes = [node, *islice(request.share.walk(node), limit + 1)] if limit else []
-    if not nodes or len(nodes) > limit:
+    below = list(islice(request.share.walk(node), limit + 1)) if limit else []
+    if not limit or len(below) > limit:
         raise HttpError(403, "There is too much below this folder for one answer",
                         condition="<D:propfind-finite-depth/>")
-    return nodes
+    return [node, *below]
 
 
 class _DeadProperties:

@@ -17,8 +17,8 @@ from davfusion.cache.reader import Reader
 from davfusion.cache.share import Share
 from davfusion.dav.body import announced_length
 from davfusion.dav.errors import HttpError, http_error
-from davfusion.dav.get import content_type
 from davfusion.dav.href import BadPathError, href, normalise
+from davfusion.dav.media_types import content_type
 from davfusion.dav.mounts import spelled_path
 from davfusion.dav.resource_properties import ResourceProperties
 from davfusion.store.interface import join

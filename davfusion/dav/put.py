@@ -16,6 +16,7 @@ from davfusion.dav.checksum import BodyChecksum
 from davfusion.dav.dates import LATEST, http_date
 from davfusion.dav.errors import HttpError
 from davfusion.dav.href import parent
+from davfusion.dav.options import allow
 from davfusion.dav.preconditions import Preconditions, placing
 from davfusion.dav.request import Request, Response, empty
 from davfusion.store.errors import StoreError
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:[ \t]*;[ \t\x21-\x7e]*)?", re.ASCII)
 _GENERIC_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded", "binary/octet-stream")
-_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,25}", re.ASCII)
 
 
 def put(request: Request) -> Response:
@@ -71,7 +72,7 @@ def _check_target(request: Request) -> None:
     if request.header("CONTENT_ENCODING") not in (None, "", "identity"):
         raise HttpError(415, "Content-Encoding is not accepted")
     if request.node is not None and request.node.is_folder:
-        raise HttpError(405, "A folder is here", headers=[("Allow", "OPTIONS, GET, HEAD, PROPFIND, DELETE")])
+        raise HttpError(405, "A folder is here", headers=[allow(request)])
     if request.ends_in_slash:
         raise HttpError(409, "A file's URL does not end in /")
     if request.node is None:

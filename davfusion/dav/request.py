@@ -44,7 +44,7 @@ class DavSettings:
     lock_timeout_max: float = 3600.0
     """The longest that is granted; clients refresh."""
     infinite_depth_limit: int = 20_000
-    """The most resources that one PROPFIND of infinite depth may list; 0 refuses them all."""
+    """The most resources below a folder that one PROPFIND of infinite depth lists; 0 refuses them all."""
     any_destination_host: bool = False
     """Behind a proxy that changes scheme or host: compare only the path of Destination and If."""
     realm: str = "davfusion"
@@ -64,8 +64,6 @@ class Request:
     share: Share
     prefix: str
     path: str
-    asked_path: str
-    """The local path as the client spelled it."""
     ends_in_slash: bool
     node: Node | None
     principal: Principal

@@ -11,12 +11,12 @@ from wsgidav.request_server import RequestServer
 from davfusion.dav.errors import HttpError
 from davfusion.dav.get import get
 from davfusion.dav.locking import lock, unlock
-from davfusion.dav.options import options
+from davfusion.dav.options import allow, options
 from davfusion.dav.propfind import propfind
 from davfusion.dav.proppatch import proppatch
 from davfusion.dav.put import put
 from davfusion.dav.request import Request, Response
-from davfusion.dav.tree_methods import allowed_on_existing, copy, delete, mkcol, move
+from davfusion.dav.tree_methods import copy, delete, mkcol, move
 
 Method = Callable[[Request], Response]
 
@@ -32,7 +32,7 @@ def answer(request: Request) -> Response:
     """The answer of the method. Raises HttpError 403, 405 and 501, and whatever the method raises."""
     method = READ_METHODS.get(request.method) or WRITE_METHODS.get(request.method)
     if method is None and request.method in _REFUSED:
-        raise HttpError(405, "This method is not for files", headers=[("Allow", allowed_on_existing(request))])
+        raise HttpError(405, "This method is not for files", headers=[allow(request)])
     if method is None:
         raise HttpError(501, "This method is unknown here")
     if request.method in WRITE_METHODS and request.read_only:

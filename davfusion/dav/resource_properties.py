@@ -44,7 +44,7 @@ class ResourceProperties:
         if stored is not None:
             return etree.fromstring(stored)
         if name in _OURS:
-            fragment = LIVE[name](Scene(lambda path, **_: path, None, None), self.node)
+            fragment = LIVE[name](Scene(lambda node: node.path), self.node)
             if fragment is None:
                 raise DAVError(HTTP_NOT_FOUND)
             return etree.fromstring(f'<r xmlns:D="DAV:">{fragment}</r>')[0]

@@ -60,7 +60,7 @@ class SharesRoot:
         if depth not in ("0", "1"):
             raise HttpError(400, "Depth must be 0, 1 or infinity")
         plan = plan_of(read_all(environ, xml.MAX_BODY))
-        scene = Scene(lambda path, *, is_folder: xml_href(prefix, path, is_folder=is_folder), None, None)
+        scene = Scene(lambda node: xml_href(prefix, node.path, is_folder=True))
         renderer = Renderer(plan, scene)
         root = Node(id=0, path="/", is_folder=True, content=None, size=0, modified=0.0, created=0.0,
                     etag='"shares"', media_type=None, dirty=False)

@@ -6,6 +6,7 @@ from davfusion.cache.errors import NodeExistsError
 from davfusion.dav.body import has_body
 from davfusion.dav.errors import HttpError
 from davfusion.dav.href import parent
+from davfusion.dav.options import allow
 from davfusion.dav.preconditions import Preconditions, View, placing, removing, replacing
 from davfusion.dav.put import asked_modified
 from davfusion.dav.request import Request, Response, empty
@@ -15,7 +16,7 @@ from davfusion.store.interface import join
 def mkcol(request: Request) -> Response:
     """201; 405 where something is, 409 without a parent folder, 415 with a body (RFC 4918, 9.3)."""
     if request.node is not None:
-        raise HttpError(405, "Something is here already", headers=[("Allow", allowed_on_existing(request))])
+        raise HttpError(405, "Something is here already", headers=[allow(request)])
     preconditions = Preconditions(request)
     preconditions.check(request.share, placing(request.path))
     modified = asked_modified(request)
@@ -26,7 +27,7 @@ def mkcol(request: Request) -> Response:
             request.path, modified=modified,
             guard=lambda view: preconditions.check(view, placing(request.path)))
     except NodeExistsError:
-        raise HttpError(405, "Something is here already", headers=[("Allow", allowed_on_existing(request))]) from None
+        raise HttpError(405, "Something is here already", headers=[allow(request)]) from None
     return empty(201, [("X-OC-MTime", "accepted")] if modified is not None else [])
 
 
@@ -91,23 +92,6 @@ def move(request: Request) -> Response:
     return empty(201 if created else 204)
 
 
-def allowed_on_existing(request: Request) -> str:
-    """The value of Allow for the request's URL as it is now."""
-    methods = ["OPTIONS"]
-    if request.node is not None:
-        methods += ["GET", "HEAD", "PROPFIND"]
-    if not request.read_only:
-        methods += _WRITE_METHODS[request.node is not None and request.node.is_folder, request.node is not None]
-    return ", ".join(methods)
-
-
-_WRITE_METHODS: dict[tuple[bool, bool], list[str]] = {
-    (False, False): ["PUT", "MKCOL", "LOCK"],
-    (False, True): ["PUT", "DELETE", "COPY", "MOVE", "PROPPATCH", "LOCK", "UNLOCK"],
-    (True, True): ["DELETE", "COPY", "MOVE", "PROPPATCH", "LOCK", "UNLOCK"],
-}
-
-
 def _destination(request: Request) -> str:
     """The local path of the destination, as the share spells it."""
     raw = request.header("DESTINATION")
@@ -116,10 +100,12 @@ def _destination(request: Request) -> str:
     location = request.locate(raw)
     if location is None or location.share is not request.share:
         raise HttpError(502, "Source and destination must be in the same share")
+    if location.path == "/":
+        raise HttpError(403, "The root of a share cannot be replaced")
     spelled = request.spelled(location)[0]
     # To rename between composed and decomposed spelling is a change, though both find the same file.
     if spelled == request.path:
-        return join(parent(spelled), location.path.rpartition("/")[2]) if spelled != "/" else spelled
+        return join(parent(spelled), location.path.rpartition("/")[2])
     return spelled
 
 
