@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,9 +37,12 @@ class BlockFile:
 
     def __init__(self, path: Path, size: int) -> None:
         self.size = size
+        self.name = path.name
+        """Name of the cache file, for as long as this is open: the content may have another one by now."""
         self._data = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self._map = os.open(map_path(path), os.O_RDWR | os.O_CREAT, 0o600)
         self._own_lock = threading.Lock()
+        self._arrival = threading.Condition()
 
     @property
     def count(self) -> int:
@@ -74,6 +77,17 @@ class BlockFile:
     def mark(self, block: int) -> None:
         """All bytes of the block have been written."""
         os.pwrite(self._map, _PRESENT, block)
+        self.wake()
+
+    def wait(self, block: int, over: Callable[[], bool], seconds: float) -> bool:
+        """Wait until the block is marked through this object, or `over` tells so, or the time is up (then False)."""
+        with self._arrival:
+            return self._arrival.wait_for(lambda: self.present(block) or over(), seconds)
+
+    def wake(self) -> None:
+        """Let everyone who waits look again."""
+        with self._arrival:
+            self._arrival.notify_all()
 
     def flush(self) -> None:
         """Put the bytes on stable storage."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -41,14 +41,19 @@ class Fetcher:
             return None
         return BlockFile(self._files.path(file), content.size)
 
-    def begin(self, content: int, blocks: BlockFile, first: int, last: int) -> Future[bool]:
+    def begin(self, content: int, blocks: BlockFile, first: int, last: int, *,
+              interrupt: threading.Event | None = None) -> Future[bool]:
         """Fetch the missing blocks from first to last in the background; the result is that of `fetch`."""
-        return self._pool.submit(self.fetch, content, blocks, first, last)
+        future = self._pool.submit(self.fetch, content, blocks, first, last, interrupt=interrupt)
+        future.add_done_callback(lambda _: blocks.wake())
+        return future
 
-    def fetch(self, content: int, blocks: BlockFile, first: int, last: int) -> bool:
+    def fetch(self, content: int, blocks: BlockFile, first: int, last: int, *,
+              interrupt: threading.Event | None = None) -> bool:
         """Fetch the missing blocks from first to last, inclusive; False when there is no room to keep them.
 
-        Raises StoreError; ConflictError when the store does not hold this content any more.
+        What arrived before an error is kept. Raises StoreError; ConflictError when the store does not hold
+        this content any more.
         """
         with blocks.fetching(first, last):
             missing = blocks.missing(first, last)
@@ -57,13 +62,15 @@ class Fetcher:
             start, stop = block_range(missing[0], blocks.size)[0], block_range(missing[-1], blocks.size)[1]
             if not self._space.make_room(stop - start):
                 return False
-            self._fill(content, blocks, start, stop)
+            self._fill(content, blocks, start, stop, interrupt)
         return True
 
-    def stream(self, content: int, start: int, stop: int) -> Iterator[bytes]:
+    def stream(self, content: int, start: int, stop: int, *, interrupt: threading.Event | None = None
+               ) -> Iterator[bytes]:
         """Bytes of a content straight from the store, kept nowhere. Raises as `fetch`."""
         holder = self._holder(content)
-        return self._store.read(holder.synced_path or "", start, stop, if_version=holder.synced_version)
+        return self._store.read(
+            holder.synced_path or "", start, stop, if_version=holder.synced_version, interrupt=interrupt)
 
     def fetch_whole(self, content: int) -> bool:
         """Have every byte of a content here; False when there is no room. Raises as `fetch`."""
@@ -85,9 +92,10 @@ class Fetcher:
         """Wait for fetches under way and stop."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _fill(self, content: int, blocks: BlockFile, start: int, stop: int) -> None:
+    def _fill(self, content: int, blocks: BlockFile, start: int, stop: int, interrupt: threading.Event | None
+              ) -> None:
         position, marked, kept = start, start // BLOCK, 0
-        pieces = self.stream(content, start, stop)
+        pieces = self.stream(content, start, stop, interrupt=interrupt)
         try:
             for piece in pieces:
                 blocks.write(position, piece)
@@ -110,14 +118,13 @@ class Fetcher:
         return stop - start
 
     def _account(self, content: int, blocks: BlockFile, kept: int) -> None:
-        row = self._index.view().contents.get(content)
-        if row is None or row.file is None:
+        """Count what was kept, unless the file was evicted meanwhile: then it counts for nothing and ends with its
+        last reader."""
+        if not self._index.write(lambda view: view.contents.add_held(content, blocks.name, kept)):
             return
-        file = row.file
-        self._index.write(lambda view: view.contents.add_held(content, file, kept))
         if blocks.complete():
             blocks.flush()
-            self._index.write(lambda view: view.contents.complete(content, file))
+            self._index.write(lambda view: view.contents.complete(content, blocks.name))
 
     def _holder(self, content: int) -> Record:
         """The node whose object in the store holds the content. Raises ConflictError when there is none."""
@@ -135,11 +142,3 @@ def changed_in_store(index: Index, content: int, error: NotFoundError | Conflict
             index.write(lambda view, parent=parent: view.nodes.update(parent, listed=None))  # type: ignore[misc]
     log.info("content not in the store as known", extra={"content": content, "problem": str(error)})
     return TemporaryError("The file was changed in the store just now", error.path, retry_after=1.0)
-
-
-def open_whole(files: ContentFiles, file: str) -> int | None:
-    """A descriptor of a whole cache file, or None when it was evicted just now."""
-    try:
-        return os.open(files.path(file), os.O_RDONLY)
-    except FileNotFoundError:
-        return None

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
+import threading
+from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from davfusion.cache.blocks import BLOCK, BlockFile
 from davfusion.cache.fetch import WINDOW, Fetcher, changed_in_store
 from davfusion.cache.index import Index
+from davfusion.cache.passing import PassingStream
 from davfusion.store.errors import ConflictError, NotFoundError, TemporaryError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+log = logging.getLogger("davfusion.cache.reader")
+
+T = TypeVar("T")
+
 DEADLINE = 120.0
 """Seconds that a reader waits for a block before it gives up."""
 AHEAD = 4
 """Windows that are fetched at the same time at most, when reading goes straight on."""
-POLL = 0.02
+PAUSES = (0.0, 0.2, 0.5)
+"""Seconds before a transfer that failed is taken up again."""
+LONGEST_RETRY_AFTER = 2.0
+"""Seconds; a store that asks for more patience than this is not asked again for the same read."""
 
 
 class WholeReader(io.FileIO):
@@ -40,8 +50,9 @@ class BlockReader(io.RawIOBase):
     """A content that is partly, or not at all, in the cache. For one thread at a time.
 
     Reading a missing block fetches it by range; reading straight on fetches further windows in
-    parallel, ever more of them. Raises StoreError from read; TemporaryError when the store holds
-    another version by now.
+    parallel, ever more of them. A cut transfer is taken up again a few times. Raises StoreError from
+    read, after which reading may be tried again; TemporaryError when the store holds another version
+    by now. Closing interrupts what is under way.
     """
 
     whole_file: BinaryIO | None = None
@@ -58,6 +69,8 @@ class BlockReader(io.RawIOBase):
         self._run = 0
         self._windows: dict[int, tuple[int, Future[bool]]] = {}
         """What is asked for: first block to last block and the fetch."""
+        self._passing: PassingStream | None = None
+        self._interrupt = threading.Event()
 
     def readable(self) -> bool:
         return True
@@ -75,100 +88,106 @@ class BlockReader(io.RawIOBase):
 
     def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer).cast("B")
-        data = self._read_some(len(view))
+        if self._position >= self.size or not view:
+            return 0
+        data = self._attempts(lambda: self._read_some(len(view)))
         view[:len(data)] = data
+        self._position += len(data)
         return len(data)
 
     def close(self) -> None:
         if self.closed:
             return
+        self._interrupt.set()
+        self._drop_passing()
         for _, future in self._windows.values():
             if not future.cancel():
-                _wait_out(future)
+                future.exception()  # a fetch that runs uses the files: let it end before they are closed
         self._blocks.close()
         super().close()
 
     def prepare(self) -> None:
         """Have the block at the present position, so that errors come before a response has begun."""
         if self._position < self.size:
-            self._ensure(self._position // BLOCK)
+            self._attempts(lambda: self._ensure(self._position // BLOCK))
+
+    def _attempts(self, action: Callable[[], T]) -> T:
+        for pause in (*PAUSES, None):
+            try:
+                return action()
+            except (ConflictError, NotFoundError) as error:
+                raise changed_in_store(self._index, self._content, error) from error
+            except TemporaryError as error:
+                self._drop_passing()
+                if pause is None or (error.retry_after or 0) > LONGEST_RETRY_AFTER:
+                    raise
+                log.info("read taken up again", extra={"content": self._content, "problem": str(error)})
+                self._interrupt.wait(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     def _read_some(self, length: int) -> bytes:
-        if self._position >= self.size or length <= 0:
-            return b""
         block = self._position // BLOCK
-        stop = min((block + 1) * BLOCK, self.size, self._position + length)
+        if self._passing is not None and self._passing.position == self._position:
+            return self._passing.read(length)
+        self._drop_passing()
         if self._ensure(block):
-            data = self._blocks.read(self._position, stop - self._position)
-        else:
-            data = self._direct(self._position, stop)
-        self._position += len(data)
-        return data
+            stop = min((block + 1) * BLOCK, self.size, self._position + length)
+            return self._blocks.read(self._position, stop - self._position)
+        pieces = self._fetcher.stream(self._content, self._position, self.size, interrupt=self._interrupt)
+        self._passing = PassingStream(pieces, self._position)
+        return self._passing.read(length)
+
+    def _drop_passing(self) -> None:
+        if self._passing is not None:
+            self._passing.close()
+            self._passing = None
 
     def _ensure(self, block: int) -> bool:
         """Have the block; False when there is no room to keep it. Starts reading ahead on straight reads."""
-        if block != self._expected:
+        if block not in (self._expected, self._expected - 1):
             self._run = 0
+        if block != self._expected - 1:
+            self._run += 1
         self._expected = block + 1
-        self._run += 1
         self._read_ahead(block)
         if self._blocks.present(block):
             return True
         future = next(
             (future for first, (last, future) in self._windows.items() if first <= block <= last), None)
         if future is None:
-            future = self._fetcher.begin(self._content, self._blocks, block, block)
-            self._windows[block] = (block, future)
-        return self._wait(block, future)
-
-    def _wait(self, block: int, future: Future[bool]) -> bool:
-        waited = 0.0
-        while not self._blocks.present(block):
-            try:
-                kept = future.result(timeout=POLL)
-            except FutureTimeoutError:
-                waited += POLL
-                if waited > DEADLINE:
-                    raise TemporaryError("The store does not send the file", retry_after=30.0) from None
-                continue
-            except (ConflictError, NotFoundError) as error:
-                raise changed_in_store(self._index, self._content, error) from error
-            return kept and self._blocks.present(block)
-        return True
+            future = self._ask(block, block)
+        if not self._blocks.wait(block, future.done, DEADLINE):
+            raise TemporaryError("The store does not send the file", retry_after=30.0)
+        return self._blocks.present(block) or (future.result() and self._blocks.present(block))
 
     def _read_ahead(self, block: int) -> None:
         """The longer reading goes straight on, the more windows are under way."""
         self._windows = {first: (last, future) for first, (last, future) in self._windows.items()
-                         if not future.done() or last >= block}
+                         if not future.done() or (last >= block and future.exception() is None)}
         if self._run < 2 and not (block == 0 and self._blocks.count <= WINDOW):
             return
-        first, wanted = block, min(AHEAD, self._run)
-        for _ in range(wanted):
-            first = self._first_unasked(first)
+        first = block
+        for _ in range(min(AHEAD, self._run)):
+            first, last = self._unasked_window(first)
             if first >= self._blocks.count or len(self._windows) >= AHEAD:
                 return
-            last = min(first + WINDOW, self._blocks.count) - 1
             if self._blocks.missing(first, last):
-                self._windows[first] = (last, self._fetcher.begin(self._content, self._blocks, first, last))
+                self._ask(first, last)
             first = last + 1
 
-    def _first_unasked(self, block: int) -> int:
+    def _ask(self, first: int, last: int) -> Future[bool]:
+        future = self._fetcher.begin(self._content, self._blocks, first, last, interrupt=self._interrupt)
+        self._windows[first] = (last, future)
+        return future
+
+    def _unasked_window(self, block: int) -> tuple[int, int]:
+        """The first window from `block` on of which nothing is asked for."""
         for first in sorted(self._windows):
             last = self._windows[first][0]
             if first <= block <= last:
                 block = last + 1
-        return block
-
-    def _direct(self, start: int, stop: int) -> bytes:
-        try:
-            return b"".join(self._fetcher.stream(self._content, start, stop))
-        except (ConflictError, NotFoundError) as error:
-            raise changed_in_store(self._index, self._content, error) from error
+        following = min((first for first in self._windows if first > block), default=self._blocks.count)
+        return block, min(block + WINDOW, self._blocks.count, following) - 1
 
 
 Reader = WholeReader | BlockReader
-
-
-def _wait_out(future: Future[bool]) -> None:
-    """A fetch that runs uses the files: let it end before they are closed."""
-    future.exception()

@@ -7,7 +7,6 @@ old. Writes touch the index and the cache files only; the engine (`sync`) carrie
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,22 +16,18 @@ from typing import Protocol
 from davfusion.cache import tree
 from davfusion.cache.contents import ContentFiles, Incoming
 from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
-from davfusion.cache.fetch import Fetcher, open_whole
+from davfusion.cache.fetch import Fetcher
 from davfusion.cache.index import Durability, Index, LockRow, Record, View
 from davfusion.cache.listing import Freshness, Lister
 from davfusion.cache.node import Lock, Node, PropertyChange, Quota
-from davfusion.cache.reader import BlockReader, Reader, WholeReader
+from davfusion.cache.opening import Opener
+from davfusion.cache.reader import Reader
 from davfusion.cache.space import Space, SpaceLimits
 from davfusion.cache.statistics import AccessCounter
 from davfusion.store.errors import TemporaryError, TooLargeError
 from davfusion.store.interface import Store
 
 log = logging.getLogger("davfusion.cache.share")
-
-USE_GRAIN = 60.0
-"""Seconds within which a second use of a content is not noted."""
-OPEN_ATTEMPTS = 5
-"""Times that a content is opened anew because it was evicted meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +79,7 @@ class Share:
         self.lister = Lister(self.index, store, self.settings.freshness)
         self.fetcher = Fetcher(self.index, store, self.files, self.space)
         self.accesses = AccessCounter(self.index)
+        self.opener = Opener(self.index, self.files, self.fetcher, self.accesses)
 
     @property
     def read_only(self) -> bool:
@@ -177,33 +173,9 @@ class Share:
     def open(self, node: Node) -> Reader:
         """Open a file for reading from its beginning; the first bytes are at hand when this returns.
 
-        Raises NoSuchNodeError when the file is gone, StoreError.
+        Raises NoSuchNodeError when the file is gone, StoreError; OSError when bytes that are nowhere else are lost.
         """
-        for _ in range(OPEN_ATTEMPTS):
-            content = self.index.view().contents.get(node.content or 0)
-            if content is None:
-                raise NoSuchNodeError("The file was deleted just now", node.path)
-            self._used(content.id, content.used)
-            if content.size == 0:
-                return WholeReader(os.open(os.devnull, os.O_RDONLY), 0)
-            if content.whole and content.file is not None:
-                descriptor = open_whole(self.files, content.file)
-                if descriptor is not None:
-                    self.accesses.hit()
-                    return WholeReader(descriptor, content.size)
-                continue
-            blocks = self.fetcher.open(content)
-            if blocks is None:
-                continue
-            self.accesses.miss()
-            reader = BlockReader(self.index, self.fetcher, content.id, blocks)
-            try:
-                reader.prepare()
-            except BaseException:
-                reader.close()
-                raise
-            return reader
-        raise TemporaryError("The file is being evicted again and again", node.path, retry_after=1.0)
+        return self.opener.open(node)
 
     def receive(self, length: int | None = None) -> Incoming:
         """Take in a body of `length` bytes (None: not announced). Raises CacheFullError, TooLargeError before it."""
@@ -353,11 +325,6 @@ class Share:
 
     def _due(self, view: View) -> float:
         return view.now() + self.settings.upload_delay
-
-    def _used(self, content: int, last: float) -> None:
-        now = self.index.now()
-        if now - last > USE_GRAIN:
-            self.index.write(lambda view: view.contents.use(content, now))
 
 
 def _check(guard: Guard | None, view: View) -> None:

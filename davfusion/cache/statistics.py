@@ -8,17 +8,21 @@ import time
 from davfusion.cache.index import Index, View
 
 FLUSH_EVERY = 5.0
-"""Seconds between two additions to the index at least."""
+"""Seconds between two additions to the index at least: opening a file must not cost a transaction."""
+USE_GRAIN = 60.0
+"""Seconds within which a second use of a content is not noted."""
 
 
 class AccessCounter:
-    """Counts files opened from the cache (hits) and files that the store was needed for (misses). Thread-safe."""
+    """Counts files opened from the cache (hits) and files that the store was needed for (misses), and notes when a
+    content was used, for the order of eviction. Thread-safe."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self._lock = threading.Lock()
         self._hits = 0
         self._misses = 0
+        self._uses: dict[int, float] = {}
         self._flushed = time.monotonic()
 
     def hit(self) -> None:
@@ -33,20 +37,30 @@ class AccessCounter:
             self._misses += 1
         self._flush_when_due()
 
+    def use(self, content: int, last: float) -> None:
+        """A content is used now; `last` is the use that the index knows of, in seconds since the epoch."""
+        now = self._index.now()
+        if abs(now - last) > USE_GRAIN:
+            with self._lock:
+                self._uses[content] = now
+
     def flush(self) -> None:
         """Add what was counted to the index."""
         with self._lock:
-            hits, misses = self._hits, self._misses
+            hits, misses, uses = self._hits, self._misses, self._uses
             self._hits = self._misses = 0
+            self._uses = {}
             self._flushed = time.monotonic()
-        if hits or misses:
-            self._index.write(lambda view: _add(view, hits, misses))
+        if hits or misses or uses:
+            self._index.write(lambda view: _add(view, hits, misses, uses))
 
     def _flush_when_due(self) -> None:
         if time.monotonic() - self._flushed > FLUSH_EVERY:
             self.flush()
 
 
-def _add(view: View, hits: int, misses: int) -> None:
+def _add(view: View, hits: int, misses: int, uses: dict[int, float]) -> None:
     view.operations.add("cache_hits", hits)
     view.operations.add("cache_misses", misses)
+    for content, now in uses.items():
+        view.contents.use(content, now)

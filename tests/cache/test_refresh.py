@@ -48,7 +48,8 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("seen", "occupant", "expected"), [row[1:] for row in UNKNOWN], ids=[row[0] for row in UNKNOWN])
+@pytest.mark.parametrize(("seen", "occupant", "expected"), [row[1:] for row in UNKNOWN],
+                         ids=[row[0] for row in UNKNOWN])
 def test_a_name_that_was_not_known(seen: str | None, occupant: Record | None, expected: Finding) -> None:
     assert decide(shown(seen), None, occupant) is expected
 
