@@ -16,6 +16,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     """Close the connection after so many bytes of the body."""
+    length: bool = True
+    """Send a Content-Length, unless the body is chunked."""
 
 
 @dataclass
@@ -44,7 +46,7 @@ def scripted_server() -> Iterator[Script]:
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            if "Content-Length" not in answer.headers:
+            if answer.length and "Transfer-Encoding" not in answer.headers:
                 self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             if self.command != "HEAD":

@@ -59,6 +59,8 @@ def test_a_large_file_comes_back(plain):
     assert plain.get_file("/large") == LARGE[::-1]
     with pytest.raises(AlreadyExistsError):
         plain.store_fileobject(io.BytesIO(LARGE), "/large", condition=IfAbsent())
+    with pytest.raises(ConflictError):
+        plain.store_fileobject(io.BytesIO(LARGE), "/large", condition=IfVersion(stored.version))
     assert plain.get_metadata("/large").version == again.version
 
 
@@ -141,6 +143,22 @@ def test_of_many_that_replace_one_version_one_wins(plain, putter_of, backend):
     if backend != "rclone":
         assert len(winners) == 1
     assert plain.get_file("/race") in [b"%d" % number for number in winners]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_change_during_a_long_write_is_not_overwritten(plain, putter_of, exists):
+    put = putter_of(plain)
+    condition = IfVersion(put("/f", b"old")) if exists else IfAbsent()
+
+    class Meanwhile(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() == 0:
+                put("/f", b"theirs")
+            return super().read(size)
+
+    with pytest.raises(ConflictError if exists else AlreadyExistsError):
+        plain.store_fileobject(Meanwhile(LARGE), "/f", condition=condition)
+    assert plain.get_file("/f") == b"theirs"
 
 
 @pytest.mark.parametrize("after", [0, PIECE, 10 * PIECE, len(LARGE)])

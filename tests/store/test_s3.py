@@ -319,6 +319,23 @@ def test_a_cut_stream_never_just_stops():
         store.close()
 
 
+def test_a_stream_without_a_length_is_whole_or_an_error():
+    body = b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
+    chunked = {"ETag": '"v"', "Transfer-Encoding": "chunked"}
+    with scripted_server() as server:
+        store = S3Store("bucket", KEYS, endpoint=server.endpoint)
+        server.answer(Answer(200, body, chunked))
+        assert store.get_file("/x") == b"hello world"
+        for cut in (0, 4, 8, 14, len(body) - 5):
+            server.answer(Answer(200, body, chunked, cut=cut))
+            with pytest.raises(TemporaryError):
+                store.get_file("/x")
+        server.answer(Answer(200, b"hello", {"ETag": '"v"', "Connection": "close"}, cut=3, length=False))
+        with pytest.raises(TemporaryError):
+            store.get_file("/x")
+        store.close()
+
+
 def test_a_range_that_the_server_ignores_is_an_error():
     with scripted_server() as server:
         store = S3Store("bucket", KEYS, endpoint=server.endpoint)

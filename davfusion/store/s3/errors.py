@@ -70,6 +70,9 @@ def from_response(status: int, code: str, path: str | None, retry_after: float |
             return TooLargeError("The store does not accept an object of this size", path)
         case 429:
             return RateLimitedError("The store asks for fewer requests", path, retry_after)
+        case 501:
+            return PermanentError("The store does not know this request; if it is a conditional write, set "
+                                  "conditional=no in the address of the store", path)
         case 507:
             return OutOfSpaceError("The store has no room left", path)
     return PermanentError(f"The store refused the request ({said})", path)

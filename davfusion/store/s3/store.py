@@ -173,29 +173,43 @@ class S3Store(Store):
         if size > MAX_FILESIZE:
             raise TooLargeError("The store does not accept an object of this size", path)
         check_interrupt(interrupt, path)
-        if condition is not None and not self._conditional:
-            self._check_condition(path, condition)
-        headers = _headers(condition) if self._conditional else {}
         told = {} if modified is None else {"x-amz-meta-mtime": f"{modified:.9f}"}
         try:
             if size <= PART:
                 body = b"".join(pieces(fileobject, path, interrupt))
-                etag = self._client.put(key, body, headers | told, path, interrupt=interrupt)
+                etag = self._put(body, key, path, condition, told, interrupt)
             else:
-                etag = self._put_parts(fileobject, size, key, path, headers, told, interrupt)
+                etag = self._put_parts(fileobject, size, key, path, condition, told, interrupt)
         except (ConflictError, NotFoundError) as error:
             raise errors.for_condition(error, condition) from error
         return Metadata(path, is_dir=False, bytes=size, modified=time.time(), version=etag)
 
-    def _put_parts(self, fileobject: BinaryIO, size: int, key: str, path: str, condition: dict[str, str],
+    def _put(self, body: bytes, key: str, path: str, condition: Condition, told: dict[str, str],
+             interrupt: threading.Event | None) -> str:
+        if self._conditional:
+            return self._client.put(key, body, _headers(condition) | told, path, interrupt=interrupt)
+        self._check_condition(path, condition)
+        return self._client.put(key, body, told, path, interrupt=interrupt)
+
+    def _put_parts(self, fileobject: BinaryIO, size: int, key: str, path: str, condition: Condition,
                    told: dict[str, str], interrupt: threading.Event | None) -> str:
-        """The ETag of the whole: some servers answer an upload with another one than they list later."""
-        sent = upload_parts(self._client, fileobject, size, key, path, condition=condition, headers=told,
-                            interrupt=interrupt)
+        """Send a large object and return its ETag.
+
+        The condition is checked before the first part, so that nothing is sent in vain, and before
+        the last step, for servers that heed conditions on single requests only. Some answer that
+        step with another ETag than they list later: the MD5 of the whole.
+        """
+        self._check_condition(path, condition)
+        sent = upload_parts(
+            self._client, fileobject, size, key, path, headers=told, interrupt=interrupt,
+            condition=_headers(condition) if self._conditional else {},
+            check=lambda: self._check_condition(path, condition))
         found = self._head(path)
         return sent.md5 if found is not None and found.version == sent.md5 else sent.etag
 
     def _check_condition(self, path: str, condition: Condition) -> None:
+        if condition is None:
+            return
         found = self._head(path)
         match condition:
             case IfAbsent() if found is not None:
@@ -266,8 +280,6 @@ class S3Store(Store):
         return self._copy_file(source, path_to_dest)
 
     def _check_destination(self, path: str, condition: Condition) -> None:
-        if condition is None:
-            return
         self._check_condition(path, condition)
         if isinstance(condition, IfAbsent) and self.exists(path):
             raise AlreadyExistsError("There is a folder here already", path)
@@ -323,17 +335,21 @@ class S3Store(Store):
 
 
 def _stream(answer: requests.Response, path: str, interrupt: threading.Event | None) -> Iterator[bytes]:
-    left = int(answer.headers.get("Content-Length", "0"))
-    while left > 0:
+    """The body to its announced end; without a length its framing tells the end (RFC 9112, 6.3)."""
+    told = answer.headers.get("Content-Length")
+    left = None if told is None else int(told)
+    while left is None or left > 0:
         check_interrupt(interrupt, path)
         try:
-            piece: bytes = answer.raw.read(min(PIECE, left), decode_content=False)
+            piece: bytes = answer.raw.read(PIECE if left is None else min(PIECE, left), decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise TemporaryError("The transfer ended early", path) from error
         if not piece:
-            raise TemporaryError("The transfer ended early", path)
-        left -= len(piece)
+            break
+        left = None if left is None else left - len(piece)
         yield piece
+    if left or (left is None and answer.headers.get("Transfer-Encoding", "").lower() != "chunked"):
+        raise TemporaryError("The transfer ended early", path)
 
 
 def _headers(condition: Condition) -> dict[str, str]:

@@ -32,10 +32,11 @@ class Uploaded:
 
 def upload_parts(
     client: S3Client, fileobject: BinaryIO, size: int, key: str, path: str, *, condition: dict[str, str],
-    headers: dict[str, str], interrupt: threading.Event | None,
+    headers: dict[str, str], check: Callable[[], None], interrupt: threading.Event | None,
 ) -> Uploaded:
     """Send `size` bytes from where the file object stands and publish them under `condition` (headers).
 
+    `check` is called just before publishing and may raise.
     Nothing is published when it raises, except after a TemporaryError, when it is unknown.
     """
     upload = client.begin_upload(key, headers, path)
@@ -44,6 +45,7 @@ def upload_parts(
         parts = _parts(fileobject, size, path, digest.update)
         etags = _send(client, parts, key, upload, path, interrupt)
         check_interrupt(interrupt, path)
+        check()
         etag = client.complete_upload(key, upload, etags, condition, path).etag
         return Uploaded(etag, digest.hexdigest())
     except BaseException:
