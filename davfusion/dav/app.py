@@ -53,7 +53,8 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
         self.settings = settings or DavSettings()
         self._authenticate = authenticate
         self._root = SharesRoot(self.mounts.shares)
-        super().__init__(wsgidav_config(self.mounts.shares, middleware_stack=[]))
+        super().__init__(wsgidav_config(
+            self.mounts.shares, middleware_stack=[], http_authenticator={"accept_basic": False}))
         self._servers = {
             place: ShareRequestServer(provider) for place, provider in self.provider_map.items()}
 

@@ -157,6 +157,29 @@ def test_a_store_that_cannot_be_asked_is_never_an_absence(
     assert unsteady.get("/strange/f").body == b"remote"
 
 
+def test_a_store_that_fails_in_the_middle_breaks_the_answer_off(tmp_path: Path, switch: Switch) -> None:
+    store = MemoryStore()
+    size = 64 << 20
+    store.store_fileobject(io.BytesIO(bytes(size)), "/f")
+    share = Share(tmp_path / "state", FaultyStore(store, switch))
+    client = Client(DavFusionApp({"/": share}))
+    started: list[str] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+        started.append(status)
+
+    body = client.app(client.environ("GET", "/f", b"", {}), start_response)
+    pieces = iter(body)
+    received = len(next(pieces))
+    switch.error = errors.TemporaryError("away")
+    with pytest.raises(errors.StoreError):
+        for piece in pieces:
+            received += len(piece)
+    body.close()  # type: ignore[attr-defined]
+    assert started == ["200 OK"] and 0 < received < size
+    share.close()
+
+
 def test_unknown_errors_are_logged_and_not_told(share: Share, caplog: pytest.LogCaptureFixture) -> None:
     def authenticate(environ: Environ) -> Principal | None:
         raise ZeroDivisionError("secret")
