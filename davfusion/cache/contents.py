@@ -44,8 +44,7 @@ class ContentFiles:
         self._incoming = state / "incoming"
         self._contents = state / "contents"
         self._flush = flush
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        self._contents.mkdir(parents=True, exist_ok=True)
+        self._prepare(state)
 
     @property
     def directory(self) -> Path:
@@ -69,18 +68,18 @@ class ContentFiles:
         incoming.seal()
         file = incoming.path.name
         target = self.path(file)
-        self._make_folder(target.parent)
-        incoming.path.rename(target)
+        try:
+            incoming.path.rename(target)
+        except OSError as error:
+            raise _full(error, file) from error
         if self._flush:
             flush_folder(target.parent)
         incoming.release()
         return file
 
     def new_name(self) -> str:
-        """A name for a cache file that is to be filled from the store; its folder exists afterwards."""
-        file = secrets.token_hex(16)
-        self._make_folder(self.path(file).parent)
-        return file
+        """A name for a cache file that is to be filled from the store."""
+        return secrets.token_hex(16)
 
     def remove(self, file: str) -> None:
         """Remove a cache file with its map; one that is gone is fine. Open readers go on reading."""
@@ -96,12 +95,22 @@ class ContentFiles:
 
     def received_bytes(self) -> int:
         """Bytes that bodies on their way in hold or have reserved, in all processes."""
-        total = 0
+        return self._incoming_bytes()[0]
+
+    def awaited_bytes(self) -> int:
+        """The part of `received_bytes` that has not come yet, so that the disk does not show it as used."""
+        reserved, present = self._incoming_bytes()
+        return max(0, reserved - present)
+
+    def _incoming_bytes(self) -> tuple[int, int]:
+        reserved = present = 0
         with os.scandir(self._incoming) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    total += entry.stat().st_size
-        return total
+                    status = entry.stat()
+                    reserved += status.st_size
+                    present += min(status.st_size, getattr(status, "st_blocks", status.st_size // 512) * 512)
+        return reserved, present
 
     def files(self) -> Iterator[str]:
         """The names of all cache files on disk."""
@@ -116,22 +125,21 @@ class ContentFiles:
 
     def sweep_incoming(self) -> int:
         """Remove bodies whose process died; returns how many."""
-        swept = 0
-        for path in self._incoming.iterdir():
-            if _abandoned(path):
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
-                    swept += 1
+        swept = sum(_sweep(path) for path in self._incoming.iterdir())
         if swept:
             log.info("abandoned uploads removed", extra={"count": swept})
         return swept
 
-    def _make_folder(self, folder: Path) -> None:
-        if folder.exists():
-            return
-        folder.mkdir(exist_ok=True)
-        if self._flush:
+    def _prepare(self, state: Path) -> None:
+        """All folders are made at once, so that none has to be made, and flushed, while a request waits."""
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._contents.mkdir(parents=True, exist_ok=True)
+        missing = {f"{number:02x}" for number in range(256)} - {path.name for path in self._contents.iterdir()}
+        for name in missing:
+            (self._contents / name).mkdir(exist_ok=True)
+        if missing and self._flush:
             flush_folder(self._contents)
+            flush_folder(state)
 
 
 class Incoming:
@@ -149,10 +157,9 @@ class Incoming:
         self._flush = flush
         self._admit = admit
         self._published = False
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        self._descriptor = -1
         try:
-            if fcntl is not None:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._descriptor = _create(path)
             if length:
                 os.ftruncate(self._descriptor, length)
         except OSError as error:
@@ -165,7 +172,7 @@ class Incoming:
         Raises CacheFullError when there is no room for bytes that were not announced.
         """
         view = memoryview(data)
-        self._admit(max(0, self.size + len(view) - (self._length or 0)))
+        self._admit(max(0, min(len(view), self.size + len(view) - (self._length or 0))))
         written = 0
         try:
             while written < len(view):
@@ -179,10 +186,13 @@ class Incoming:
 
     def seal(self) -> None:
         """The body is complete: give back what was reserved and not used, and flush if durability asks for it."""
-        if self._length is not None and self._length != self.size:
-            os.ftruncate(self._descriptor, self.size)
-        if self._flush:
-            os.fsync(self._descriptor)
+        try:
+            if self._length is not None and self._length != self.size:
+                os.ftruncate(self._descriptor, self.size)
+            if self._flush:
+                os.fsync(self._descriptor)
+        except OSError as error:
+            raise _full(error, self.path.name) from error
 
     def release(self) -> None:
         """The file is a cache file now and not this object's any more."""
@@ -228,12 +238,27 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _abandoned(path: Path) -> bool:
-    if fcntl is None:
-        return True
+def _create(path: Path) -> int:
+    """A new file that is locked for as long as it is open: who can lock it knows that its process died."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        if fcntl is None:
+            return descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # a sweep came between creation and lock
+
+
+def _sweep(path: Path) -> bool:
+    """Remove a body if nobody has it locked; returns whether it was removed."""
     try:
+        if fcntl is None:
+            path.unlink()
+            return True
         with path.open("rb") as opened:
             fcntl.flock(opened.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
     except (BlockingIOError, FileNotFoundError):
         return False
     return True

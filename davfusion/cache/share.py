@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,7 +204,9 @@ class Share:
 
         try:
             return self.index.write(change)
-        except BaseException:
+        except sqlite3.Error:
+            raise  # whether the row is on the disk is not known: if it is not, the file is swept as an orphan
+        except Exception:
             self.files.remove(file)
             raise
 

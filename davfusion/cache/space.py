@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from davfusion.cache.contents import ContentFiles
 from davfusion.cache.errors import CacheFullError
-from davfusion.cache.index import Index
+from davfusion.cache.index import Content, Index, View
 
 log = logging.getLogger("davfusion.cache.space")
 
@@ -93,21 +93,14 @@ class Space:
         """Take cache files from clean contents, least recently used first, until `wanted` bytes are free."""
         freed = 0
         while freed < wanted:
-            batch = self._index.view().contents.evictable(EVICT_BATCH)
+            missing = wanted - freed
+            batch = self._index.write(lambda view, missing=missing: _evict(view, missing))  # type: ignore[misc]
             if not batch:
                 break
-            progress = 0
+            self._index.flush()
             for content in batch:
-                if freed >= wanted:
-                    break
-                file = self._index.write(lambda view, wanted=content.id: view.contents.evict(wanted))  # type: ignore[misc]
-                if file is None:
-                    continue
-                self._files.remove(file)
-                freed += content.held
-                progress += 1
-            if not progress:
-                break
+                self._files.remove(content.file or "")
+            freed += sum(content.held for content in batch)
         if freed:
             log.info("contents evicted", extra={"bytes": freed, "wanted": wanted})
         return freed
@@ -117,7 +110,8 @@ class Space:
         return max(over, length - self._disk_free())
 
     def _disk_free(self) -> int:
-        return max(0, shutil.disk_usage(self._files.directory).free - self._limits.min_free)
+        free = shutil.disk_usage(self._files.directory).free
+        return max(0, free - self._limits.min_free - self._files.awaited_bytes())
 
     def _current_pressure(self) -> float:
         now = time.monotonic()
@@ -129,3 +123,15 @@ class Space:
             self._pressure = min(1.0, used / max(1, self._limits.cache_size))
             self._measured = now
         return self._pressure
+
+
+def _evict(view: View, wanted: int) -> list[Content]:
+    """Take the cache files from some clean contents; returns them as they were."""
+    taken: list[Content] = []
+    for content in view.contents.evictable(EVICT_BATCH):
+        if wanted <= 0:
+            break
+        if view.contents.evict(content.id) is not None:
+            taken.append(content)
+            wanted -= content.held
+    return taken

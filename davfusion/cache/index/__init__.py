@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from davfusion.cache.errors import CacheFullError
 from davfusion.cache.index.contents import Content, Contents
 from davfusion.cache.index.database import Database, Durability
 from davfusion.cache.index.locks import LockRow, Locks, Properties
@@ -20,6 +21,7 @@ from davfusion.cache.index.nodes import Nodes
 from davfusion.cache.index.operations import Kind, Operation, Operations
 from davfusion.cache.index.record import Record
 from davfusion.cache.node import Lock, Node
+from davfusion.store.errors import TemporaryError
 
 __all__ = ["Content", "Durability", "Index", "Kind", "LockRow", "Operation", "Record", "View"]
 
@@ -103,9 +105,19 @@ class Index:
         return View(self._database.reader(), nonce=self._nonce, clock=self._clock)
 
     def write(self, change: Callable[[View], T]) -> T:
-        """Run `change` in one transaction; what it raises rolls it back. Durable when this returns."""
-        return self._database.write(
-            lambda connection: change(View(connection, nonce=self._nonce, clock=self._clock)))
+        """Run `change` in one transaction; what it raises rolls it back. Durable when this returns.
+
+        Raises CacheFullError when the disk has no room for it, TemporaryError when other processes keep the index.
+        """
+        try:
+            return self._database.write(
+                lambda connection: change(View(connection, nonce=self._nonce, clock=self._clock)))
+        except sqlite3.OperationalError as error:
+            raise _translated(error) from error
+
+    def flush(self) -> None:
+        """Put all commits on stable storage now, also where the durability does not ask for it."""
+        self._database.flush()
 
     def now(self) -> float:
         """The time in seconds since the epoch."""
@@ -122,6 +134,15 @@ class Index:
     def close(self) -> None:
         """Close; nothing may use the index afterwards."""
         self._database.close()
+
+
+def _translated(error: sqlite3.OperationalError) -> Exception:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return CacheFullError("The disk of the cache is full", "/")
+        case sqlite3.SQLITE_BUSY:
+            return TemporaryError("The index is in use by another process for too long", retry_after=5.0)
+    return error
 
 
 def _nonce(connection: sqlite3.Connection) -> str:

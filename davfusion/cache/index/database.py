@@ -8,9 +8,12 @@ orders their transactions.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sqlite3
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -49,6 +52,16 @@ class _Write(Generic[T]):
         self.error: BaseException | None = None
 
 
+class _Reader:
+    """The reading connection of one thread, closed when the thread is gone."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class Database:
     """Opens, migrates, reads and writes one database file. Thread-safe."""
 
@@ -56,7 +69,8 @@ class Database:
         self._path = path
         self._durability = durability
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+        """Each belongs to a thread and ends with it."""
         self._readers_lock = threading.Lock()
         self._writing = threading.Lock()
         self._queue: deque[_Write[Any]] = deque()
@@ -68,14 +82,14 @@ class Database:
 
     def reader(self) -> sqlite3.Connection:
         """This thread's reading connection, outside any transaction."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
+        reader: _Reader | None = getattr(self._local, "reader", None)
+        if reader is None:
             connection = self._connect()
             connection.execute("PRAGMA query_only = ON")
-            self._local.connection = connection
+            reader = self._local.reader = _Reader(connection)
             with self._readers_lock:
-                self._readers.append(connection)
-        return connection
+                self._readers.add(reader)
+        return reader.connection
 
     def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run `change` in a transaction; returns its result when it is committed and durable.
@@ -112,22 +126,23 @@ class Database:
                 self._run(connection, write)
             connection.execute("COMMIT")
         except BaseException as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             for write in batch:
                 write.error = write.error or error
-        for write in batch:
-            write.done.set()
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        finally:
+            for write in batch:
+                write.done.set()
 
     @staticmethod
     def _run(connection: sqlite3.Connection, write: _Write[Any]) -> None:
         connection.execute("SAVEPOINT change")
         try:
             write.result = write.change(connection)
-        except sqlite3.OperationalError:
-            raise
         except BaseException as error:
             write.error = error
+            if not connection.in_transaction:
+                raise  # SQLite has rolled back everything, as it does when the disk fails
             connection.execute("ROLLBACK TO change")
         connection.execute("RELEASE change")
 
@@ -149,9 +164,17 @@ class Database:
                 return
             self._closed = True
             with self._readers_lock:
-                for connection in self._readers:
-                    connection.close()
+                for reader in self._readers:
+                    reader.connection.close()
             self._writer.close()
+
+    def flush(self) -> None:
+        """Put everything that is committed on stable storage, where commits do not do so themselves."""
+        if self._durability is Durability.POWER_SAFE:
+            return
+        for path in (self._path, self._path.with_name(self._path.name + "-wal"), self._path.parent):
+            with contextlib.suppress(FileNotFoundError):
+                _fsync(path)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -184,6 +207,16 @@ class Database:
 
     def _version(self) -> int:
         return int(self._writer.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _fsync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _statements(script: str) -> list[str]:
