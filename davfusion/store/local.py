@@ -19,7 +19,7 @@ from davfusion.store.errors import (
     NotFoundError,
     TemporaryError,
 )
-from davfusion.store.folder import Place, Temporary
+from davfusion.store.folder import Place
 from davfusion.store.interface import (
     Capabilities,
     Condition,
@@ -29,6 +29,7 @@ from davfusion.store.interface import (
     Store,
     check_path,
 )
+from davfusion.store.temporary import Temporary, sync
 from davfusion.store.transfer import PIECE, bounds, check_apart, check_interrupt, pieces
 
 PAGE = 1000
@@ -141,7 +142,7 @@ class LocalStore(Store):
                         temporary.publish_new(path)
                     else:
                         temporary.publish()
-            folder.sync(target.parent)
+            sync(target.parent)
             return folder.metadata(path, temporary.settled())
 
     def _check_place(self, path: str, condition: Condition) -> None:
@@ -157,7 +158,7 @@ class LocalStore(Store):
             target = self._place.target(directory)
             self._place.make_parents(directory)
             target.mkdir()
-            folder.sync(target.parent)
+            sync(target.parent)
 
     def delete(self, path: str, is_dir: bool, *, if_version: str | None = None) -> None:
         with self._place.errors(path, writing=True), self._publishing:
@@ -178,7 +179,7 @@ class LocalStore(Store):
             Temporary(target).take_away(target)
         else:
             target.unlink(missing_ok=True)
-        folder.sync(target.parent)
+        sync(target.parent)
 
     def delete_empty_directory(self, directory: str) -> None:
         with self._place.errors(directory, writing=True), self._publishing:
@@ -191,7 +192,7 @@ class LocalStore(Store):
                 return
             target = self._place.target(directory)
             folder.remove_empty(target, directory)
-            folder.sync(target.parent)
+            sync(target.parent)
 
     def duplicate(self, path_to_src: str, path_to_dest: str, *, if_version: str | None = None,
                   condition: Condition = None) -> Metadata:
@@ -245,7 +246,7 @@ class LocalStore(Store):
                 if error.errno != errno.EXDEV:
                     raise
                 return False
-            folder.sync(origin.parent)
+            sync(origin.parent)
         return True
 
     def _move_by_copy(self, source: Metadata, destination: str, condition: Condition) -> Metadata:
@@ -273,7 +274,7 @@ class LocalStore(Store):
             Temporary(target).replace_tree(source, target)
         else:
             source.replace(target)
-        folder.sync(target.parent)
+        sync(target.parent)
 
     # -- space and life -------------------------------------------------------------------------
 

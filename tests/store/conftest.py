@@ -21,7 +21,6 @@ WRAPPERS: dict[str, Callable[[Store], Store]] = {
     "plain": lambda store: store,
     "statistics": StatisticsStore,
     "faults": lambda store: FaultyStore(store, no_faults),
-    "history": lambda store: FaultyStore(store, no_faults, remember=True),
 }
 BUCKET = "bucket"
 

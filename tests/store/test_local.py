@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from davfusion.store import folder
+from davfusion.store import temporary
 from davfusion.store.errors import (
     AlreadyExistsError,
     InvalidPathError,
@@ -20,9 +20,9 @@ from davfusion.store.errors import (
     TemporaryError,
     TransferInterruptedError,
 )
-from davfusion.store.folder import HIDDEN
 from davfusion.store.interface import IfAbsent, IfVersion
 from davfusion.store.local import LocalStore
+from davfusion.store.temporary import HIDDEN
 
 LARGE = bytes(range(256)) * 4096 * 8
 
@@ -79,7 +79,7 @@ def test_leftovers_of_a_crash_are_swept_when_old(store, root, monkeypatch):
     os.utime(root / f"{HIDDEN}crash", (0, 0))
     store.get_directory_listing("/")
     assert len(temporaries(root)) == 2
-    monkeypatch.setattr(folder, "SWEEP_AFTER", 0.0)
+    monkeypatch.setattr(temporary, "SWEEP_AFTER", 0.0)
     store.get_directory_listing("/")
     assert temporaries(root) == []
 

@@ -27,6 +27,7 @@ from davfusion.store.errors import (
 )
 from davfusion.store.interface import IfAbsent, IfVersion
 from davfusion.store.s3 import S3Store
+from davfusion.store.s3.copying import CopySizes
 from davfusion.store.s3.keys import MARKER
 from davfusion.store.s3.signing import Credentials
 from tests.proxy import tcp_proxy
@@ -186,7 +187,7 @@ def test_the_time_travels_as_metadata_that_rclone_reads(store, raw, bucket):
 
 
 def test_what_is_too_large_for_one_copy_goes_by_parts(moto, bucket, raw):
-    store = S3Store(bucket, KEYS, endpoint=moto.endpoint, copy_limit=6 * 2**20, copy_part=5 * 2**20)
+    store = S3Store(bucket, KEYS, endpoint=moto.endpoint, copy_sizes=CopySizes(6 * 2**20, 5 * 2**20))
     store.store_fileobject(io.BytesIO(LARGE), "/f")
     made = store.duplicate("/f", "/g")
     assert store.get_file("/g") == LARGE

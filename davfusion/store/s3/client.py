@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import email.utils
 import hashlib
 import http.cookiejar
@@ -11,16 +10,25 @@ import io
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
-from urllib.parse import unquote_plus
 from xml.sax.saxutils import escape
 
 import requests
-from lxml import etree
 from requests.adapters import HTTPAdapter
 
 from davfusion.store.errors import ConflictError, NotFoundError, PermanentError, StoreError, TemporaryError
 from davfusion.store.s3 import errors
+from davfusion.store.s3.answers import (
+    Listed,
+    ListPage,
+    Stored,
+    bare_etag,
+    etag_of,
+    local_name,
+    parse,
+    parse_page,
+    stored,
+    text_of,
+)
 from davfusion.store.s3.signing import HASH, Credentials, Signature, encode_path, encode_query
 from davfusion.store.transfer import check_interrupt
 
@@ -36,33 +44,6 @@ BATCH = 1000
 
 class RangeError(PermanentError):
     """The range asked for begins at or behind the end of the object."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One object, as listings and HEAD tell."""
-
-    key: str
-    size: int
-    modified: float
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListPage:
-    """One answer to a listing. `token` asks for the next page; None: this was the last."""
-
-    objects: list[Listed]
-    prefixes: list[str]
-    token: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What the server tells about an object that it has just made."""
-
-    etag: str
-    modified: float | None
 
 
 class S3Client:
@@ -118,7 +99,7 @@ class S3Client:
             return None
         try:
             modified = email.utils.parsedate_to_datetime(headers["Last-Modified"]).timestamp()
-            return Listed(key, int(headers["Content-Length"]), modified, _unquote(headers["ETag"]))
+            return Listed(key, int(headers["Content-Length"]), modified, bare_etag(headers["ETag"]))
         except (KeyError, ValueError) as error:
             raise TemporaryError("The answer of the store could not be read", path) from error
 
@@ -136,7 +117,7 @@ class S3Client:
         if ranged and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             answer.close()
             raise TemporaryError("The store answered with another range than was asked for", path)
-        if etag is not None and _unquote(answer.headers.get("ETag", "")) != etag:
+        if etag is not None and bare_etag(answer.headers.get("ETag", "")) != etag:
             answer.close()
             raise ConflictError("The object has changed in the meantime", path)
         return answer
@@ -145,7 +126,7 @@ class S3Client:
             interrupt: threading.Event | None = None) -> str:
         """Publish an object in one request and return its ETag."""
         answer = self.send("PUT", key, path, body=body, headers=headers, interrupt=interrupt)
-        return _etag_of(answer, path)
+        return etag_of(answer, path)
 
     def list_page(self, prefix: str, *, delimiter: bool, token: str | None = None, limit: int = 1000,
                   path: str | None = None) -> ListPage:
@@ -156,7 +137,7 @@ class S3Client:
         if token is not None:
             query["continuation-token"] = token
         answer = self.send("GET", "", path, query=query)
-        return _parse_page(answer.content, path)
+        return parse_page(answer.content, path)
 
     def delete(self, key: str, path: str | None = None) -> None:
         """Delete one key; nothing there is success."""
@@ -177,40 +158,22 @@ class S3Client:
         headers = {"Content-MD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode(),
                    "Content-Type": "application/xml"}
         answer = self.send("POST", "", path, query={"delete": ""}, headers=headers, body=body)
-        for element in _parse(answer.content, path):
-            if _local(element) == "Error" and _text(element, "Code") not in ("NoSuchKey", ""):
-                raise errors.from_response(400, _text(element, "Code"), path)
+        for element in parse(answer.content, path):
+            if local_name(element) == "Error" and text_of(element, "Code") not in ("NoSuchKey", ""):
+                raise errors.from_response(400, text_of(element, "Code"), path)
 
-    def copy(self, source: str, destination: str, *, source_etag: str, size: int, part: int, limit: int,
-             path: str | None) -> Stored:
-        """Copy inside the server, if the source is still the one with this ETag.
-
-        Above `limit` bytes, what S3 copies in one request, it goes by parts of `part` bytes. Raises
-        ConflictError when the source has changed, NotFoundError when it is gone.
-        """
-        headers = {"x-amz-copy-source": encode_path(f"/{self.bucket}/{source}"),
-                   "x-amz-copy-source-if-match": f'"{source_etag}"'}
-        if size <= limit:
-            return _stored(self.send("PUT", destination, path, headers=headers, timeout=LONG_TIMEOUT), path)
-        upload = self.begin_upload(destination, {}, path)
-        try:
-            etags = []
-            for number, start in enumerate(range(0, size, part), 1):
-                span = {"x-amz-copy-source-range": f"bytes={start}-{min(start + part, size) - 1}"}
-                answer = self.send("PUT", destination, path, headers=headers | span, timeout=LONG_TIMEOUT,
-                                   query={"partNumber": str(number), "uploadId": upload})
-                etags.append(_stored(answer, path).etag)
-            return self.complete_upload(destination, upload, etags, {}, path)
-        except BaseException:
-            self.abort_upload(destination, upload)
-            raise
+    def copy(self, destination: str, headers: dict[str, str], path: str | None, *,
+             part: tuple[str, int] | None = None) -> Stored:
+        """Copy what the headers name, as an object or as a part: the id of an upload and a number."""
+        query = None if part is None else {"partNumber": str(part[1]), "uploadId": part[0]}
+        return stored(self.send("PUT", destination, path, headers=headers, query=query, timeout=LONG_TIMEOUT), path)
 
     # -- multipart uploads ----------------------------------------------------------------------
 
     def begin_upload(self, key: str, headers: dict[str, str], path: str | None) -> str:
         """Start an upload by parts and return its id."""
         answer = self.send("POST", key, path, query={"uploads": ""}, headers=headers)
-        upload = _text(_parse(answer.content, path), "UploadId")
+        upload = text_of(parse(answer.content, path), "UploadId")
         if not upload:
             raise TemporaryError("The store did not begin the upload", path)
         return upload
@@ -220,7 +183,7 @@ class S3Client:
         """Send one part and return its ETag."""
         answer = self.send("PUT", key, path, body=body, interrupt=interrupt,
                            query={"partNumber": str(number), "uploadId": upload})
-        return _etag_of(answer, path)
+        return etag_of(answer, path)
 
     def complete_upload(self, key: str, upload: str, etags: list[str], headers: dict[str, str],
                         path: str | None) -> Stored:
@@ -230,7 +193,7 @@ class S3Client:
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
         answer = self.send("POST", key, path, query={"uploadId": upload}, body=body, timeout=LONG_TIMEOUT,
                            headers={"Content-Type": "application/xml"} | headers)
-        return _stored(answer, path)
+        return stored(answer, path)
 
     def abort_upload(self, key: str, upload: str) -> None:
         """Forget the parts. What cannot be reached is left to the bucket's own rules."""
@@ -266,7 +229,7 @@ def _refusal(answer: requests.Response, path: str | None) -> StoreError:
     code = ""
     if answer.request.method != "HEAD":
         try:
-            code = _text(_parse(answer.content, path), "Code") or errors.NO_CODE
+            code = text_of(parse(answer.content, path), "Code") or errors.NO_CODE
         except (TemporaryError, requests.RequestException):
             code = errors.NO_CODE
     answer.close()
@@ -274,80 +237,6 @@ def _refusal(answer: requests.Response, path: str | None) -> StoreError:
         return RangeError("The object ends before the range", path)
     wait = errors.retry_after(answer.headers.get("Retry-After"))
     return errors.from_response(answer.status_code, code, path, wait)
-
-
-def _etag_of(answer: requests.Response, path: str) -> str:
-    etag = _unquote(answer.headers.get("ETag", ""))
-    if not etag:
-        raise TemporaryError("The store did not tell the ETag of the new object", path)
-    return etag
-
-
-def _parse(content: bytes, path: str | None) -> etree._Element:
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
-    try:
-        return etree.fromstring(content, parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise TemporaryError("The answer of the store could not be read", path) from error
-
-
-def _local(element: etree._Element) -> str:
-    return str(element.tag).rpartition("}")[2]
-
-
-def _text(element: etree._Element, name: str) -> str:
-    for child in element:
-        if _local(child) == name:
-            return child.text or ""
-    return ""
-
-
-def _parse_page(content: bytes, path: str | None) -> ListPage:
-    root = _parse(content, path)
-    if _local(root) != "ListBucketResult":
-        raise TemporaryError("The answer of the store is not a listing", path)
-    encoded = _text(root, "EncodingType") == "url"
-    objects, prefixes = [], []
-    for child in root:
-        if _local(child) == "Contents":
-            objects.append(_parse_object(child, encoded, path))
-        elif _local(child) == "CommonPrefixes":
-            prefix = _text(child, "Prefix")
-            prefixes.append(unquote_plus(prefix) if encoded else prefix)
-    token = _text(root, "NextContinuationToken")
-    if _text(root, "IsTruncated") != "true":
-        return ListPage(objects, prefixes, None)
-    if not token:
-        raise TemporaryError("The store cut a listing off", path)
-    return ListPage(objects, prefixes, token)
-
-
-def _parse_object(element: etree._Element, encoded: bool, path: str | None) -> Listed:
-    fields = {_local(child): child.text or "" for child in element}
-    try:
-        key = unquote_plus(fields["Key"]) if encoded else fields["Key"]
-        return Listed(key, int(fields["Size"]), _time(fields["LastModified"]), _unquote(fields["ETag"]))
-    except (KeyError, ValueError) as error:
-        raise TemporaryError("The answer of the store could not be read", path) from error
-
-
-def _stored(answer: requests.Response, path: str | None) -> Stored:
-    """S3 may begin to answer 200 before it is done, and then tell an error in the body."""
-    root = _parse(answer.content, path)
-    if _local(root) == "Error":
-        raise errors.from_response(500, _text(root, "Code"), path)
-    etag, modified = _text(root, "ETag"), _text(root, "LastModified")
-    if not etag:
-        raise TemporaryError("The store did not tell the ETag of the new object", path)
-    return Stored(_unquote(etag), _time(modified) if modified else None)
-
-
-def _time(text: str) -> float:
-    return datetime.datetime.fromisoformat(text.strip()).timestamp()
-
-
-def _unquote(etag: str) -> str:
-    return etag.strip().removeprefix('"').removesuffix('"')
 
 
 def _escape(key: str) -> str:

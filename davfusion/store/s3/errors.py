@@ -83,6 +83,8 @@ def _by_code(code: str, path: str | None, retry_after: float | None) -> StoreErr
         return TemporaryError("The bucket does not exist; create it or correct the address of the store")
     if code in SIGN_IN:
         return SignInNeededError(f"The store does not accept the credentials ({code})")
+    if code == "AccessDenied":
+        return PermissionDeniedError("The store does not allow this (AccessDenied)", path)
     if code == "RequestTimeTooSkewed":
         return TemporaryError("The clock of this machine is wrong; set it, the store refuses its requests")
     if code in SLOW_DOWN:

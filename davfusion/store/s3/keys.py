@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from davfusion.store.errors import InvalidPathError
 from davfusion.store.interface import Metadata, check_path, split
-from davfusion.store.s3.client import ListPage
+from davfusion.store.s3.answers import ListPage
 from davfusion.store.transfer import is_below
 
 log = logging.getLogger("davfusion.store.s3")

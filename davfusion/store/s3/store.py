@@ -8,9 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
-import requests
-import urllib3
-
 from davfusion.store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -31,18 +28,15 @@ from davfusion.store.interface import (
     check_path,
 )
 from davfusion.store.s3 import errors
-from davfusion.store.s3.client import Listed, RangeError, S3Client
+from davfusion.store.s3.answers import Listed, stream_body
+from davfusion.store.s3.client import RangeError, S3Client
+from davfusion.store.s3.copying import CopySizes, copy_object
 from davfusion.store.s3.keys import Keys, Tree, folder_metadata, is_marker, marker_of
 from davfusion.store.s3.signing import Credentials
 from davfusion.store.s3.upload import PART, upload_parts
-from davfusion.store.transfer import PIECE, check_apart, check_interrupt, pieces
+from davfusion.store.transfer import check_apart, check_interrupt, pieces
 
 MAX_FILESIZE = 5 * 1024**4
-COPY_LIMIT = 5 * 1024**3
-"""Bytes that S3 copies in one request."""
-
-COPY_PART = 512 * 1024**2
-
 
 class S3Store(Store):
     """Objects of a bucket below a prefix, under the same names as their paths.
@@ -57,14 +51,13 @@ class S3Store(Store):
 
     def __init__(
         self, bucket: str, credentials: Credentials, *, prefix: str = "", endpoint: str | None = None,
-        region: str = "us-east-1", conditional: bool = True, copy_limit: int = COPY_LIMIT,
-        copy_part: int = COPY_PART,
+        region: str = "us-east-1", conditional: bool = True, copy_sizes: CopySizes | None = None,
     ) -> None:
         self._bucket, self._region, self._conditional = bucket, region, conditional
         self._credentials = credentials
         self._endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
         self._amazon = endpoint is None
-        self._copy_limit, self._copy_part = copy_limit, copy_part
+        self._copy_sizes = copy_sizes or CopySizes()
         self._keys = Keys(prefix)
         self._prefix = prefix.strip("/")
         self.reconnect()
@@ -110,7 +103,7 @@ class S3Store(Store):
             self._check_readable(path, if_version)
             return
         with contextlib.closing(answer):
-            yield from _stream(answer, path, interrupt)
+            yield from stream_body(answer, path, interrupt)
 
     def _check_readable(self, path: str, if_version: str | None) -> None:
         found = self.get_metadata(path)
@@ -285,9 +278,8 @@ class S3Store(Store):
             raise AlreadyExistsError("There is a folder here already", path)
 
     def _copy_file(self, source: Metadata, destination: str) -> Metadata:
-        made = self._client.copy(
-            self._keys.of(source.path), self._keys.of(destination), source_etag=source.version or "",
-            size=source.bytes, part=self._copy_part, limit=self._copy_limit, path=source.path)
+        original = Listed(self._keys.of(source.path), source.bytes, source.modified, source.version or "")
+        made = copy_object(self._client, original, self._keys.of(destination), self._copy_sizes, source.path)
         modified = time.time() if made.modified is None else made.modified
         return Metadata(destination, is_dir=False, bytes=source.bytes, modified=modified, version=made.etag)
 
@@ -307,8 +299,7 @@ class S3Store(Store):
                 key = marker_of(key)
                 self._client.put(key, b"", {}, destination)
             else:
-                self._client.copy(found.key, key, source_etag=found.etag, size=found.size, path=source,
-                                  part=self._copy_part, limit=self._copy_limit)
+                copy_object(self._client, found, key, self._copy_sizes, source)
             copied.add(key)
         self._client.delete_many(old - copied, destination)
         return folder_metadata(destination)
@@ -332,24 +323,6 @@ class S3Store(Store):
 
     def close(self) -> None:
         self._client.close()
-
-
-def _stream(answer: requests.Response, path: str, interrupt: threading.Event | None) -> Iterator[bytes]:
-    """The body to its announced end; without a length its framing tells the end (RFC 9112, 6.3)."""
-    told = answer.headers.get("Content-Length")
-    left = None if told is None else int(told)
-    while left is None or left > 0:
-        check_interrupt(interrupt, path)
-        try:
-            piece: bytes = answer.raw.read(PIECE if left is None else min(PIECE, left), decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise TemporaryError("The transfer ended early", path) from error
-        if not piece:
-            break
-        left = None if left is None else left - len(piece)
-        yield piece
-    if left or (left is None and answer.headers.get("Transfer-Encoding", "").lower() != "chunked"):
-        raise TemporaryError("The transfer ended early", path)
 
 
 def _headers(condition: Condition) -> dict[str, str]:
