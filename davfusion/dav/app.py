@@ -27,6 +27,7 @@ from davfusion.dav.request import (
     anonymous,
     document,
     empty,
+    script_path,
     xml_document,
 )
 from davfusion.dav.request_server import ShareRequestServer
@@ -61,30 +62,36 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """WSGI. Errors become statuses; only what fails after the head was sent is raised to the server."""
         began = time.monotonic()
+        principal: Principal | None = None
 
         def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
             access_log.info("request", extra={
                 "method": environ["REQUEST_METHOD"], "path": environ.get("PATH_INFO", ""), "status": int(status[:3]),
-                "seconds": round(time.monotonic() - began, 4), "client": environ.get("REMOTE_ADDR", "")})
+                "seconds": round(time.monotonic() - began, 4), "client": environ.get("REMOTE_ADDR", ""),
+                "user": principal.name if principal else ""})
             return start_response(status, [*headers, *_SECURITY], exc_info)
 
         try:
-            body = self._serve(environ, begin)
+            principal = self._sign_in(environ)
+            body = self._serve(environ, principal, begin)
         except Exception as error:
             response = _error_response(environ, error)
             begin(response.status_line, response.headers)
             body = response.body
         return () if environ["REQUEST_METHOD"] == "HEAD" else body
 
-    def _serve(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Raises only before the head is sent."""
+    def _sign_in(self, environ: dict[str, Any]) -> Principal:
         principal = self._authenticate(environ)
         if principal is None:
             raise HttpError(401, "Please sign in", headers=[
                 ("WWW-Authenticate", f'Basic realm="{self.settings.realm}", charset="UTF-8"')])
+        return principal
+
+    def _serve(self, environ: dict[str, Any], principal: Principal, start_response: StartResponse) -> Iterable[bytes]:
+        """Raises only before the head is sent."""
         location = None
         if environ["REQUEST_METHOD"] != "OPTIONS" or environ.get("PATH_INFO") != "*":
-            location = self.mounts.locate(_decoded_path(environ), environ.get("SCRIPT_NAME", ""))
+            location = self.mounts.locate(_decoded_path(environ), script_path(environ))
         if location is not None:
             environ["davfusion.request"] = self._request(environ, location, principal)
             return self._servers[location.place](environ, start_response)

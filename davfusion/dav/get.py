@@ -13,6 +13,7 @@ from davfusion.dav.dates import http_date
 from davfusion.dav.errors import HttpError
 from davfusion.dav.folder_page import folder_page
 from davfusion.dav.media_types import content_type
+from davfusion.dav.options import allow
 from davfusion.dav.preconditions import Preconditions
 from davfusion.dav.ranges import ByteRange, UnsatisfiableRangeError, if_range_holds, requested_ranges
 from davfusion.dav.request import Request, Response, document, empty
@@ -46,7 +47,7 @@ def get(request: Request) -> Response:
 def _folder(request: Request, node: Node) -> Response:
     page = folder_page(request, node, request.share.children(node)).encode("utf-8", "replace")
     return document(200, page, "text/html; charset=utf-8", [
-        ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")])
+        allow(request), ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")])
 
 
 def _file(request: Request, node: Node) -> Response:

@@ -5,11 +5,12 @@ A path is decoded text that starts with `/`; a local path never ends in `/` exce
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from urllib.parse import quote, unquote_to_bytes
 
-_SAFE = "/!$&'()*+,;=:@~-._"
-"""What may stand in a path as it is (RFC 3986, 3.3). GNOME compares texts and expects sub-delims unescaped."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9/!$&'()*+,;=:@~\-._]+")
+"""What may not stand in a path as it is (RFC 3986, 3.3). GNOME compares texts and expects sub-delims unescaped."""
 
 
 class BadPathError(ValueError):
@@ -24,7 +25,11 @@ def href(prefix: str, path: str, *, is_folder: bool) -> str:
     full = prefix + path
     if is_folder and not full.endswith("/"):
         full += "/"
-    return quote(full, safe=_SAFE, errors="surrogateescape")
+    return _UNSAFE.sub(_quoted, full)
+
+
+def _quoted(match: re.Match[str]) -> str:
+    return quote(match.group(), safe="", errors="surrogateescape")
 
 
 def xml_href(prefix: str, path: str, *, is_folder: bool) -> str:

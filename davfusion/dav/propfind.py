@@ -21,6 +21,8 @@ _TAIL = "</D:multistatus>"
 _NOTHING: Dead = {}
 _WINDOWS = "Microsoft-WebDAV-MiniRedir"
 """Reads at most 1,000,000 bytes of an answer and asks for allprop: what it does not use would cost it members."""
+MAX_NAMES = 1000
+"""Properties that one request may name: each is answered for every member."""
 _STREAM_ABOVE = 2000
 """Nodes above which the answer is rendered while it is sent."""
 
@@ -67,6 +69,8 @@ def _parse_plan(body: bytes) -> Plan:
             wanted += [str(each.tag) for each in element]
     if len(modes) != 1 or (included and modes[0] != "allprop"):
         raise HttpError(400, "DAV:propfind holds one of prop, allprop (with include) and propname")
+    if len(names) + len(included) > MAX_NAMES:
+        raise HttpError(413, f"A PROPFIND may name {MAX_NAMES} properties at most")
     return Plan(modes[0], tuple(dict.fromkeys(names or included)))
 
 
@@ -123,7 +127,7 @@ def propfind(request: Request) -> Response:
     node = request.existing()
     Preconditions(request).check(request.share)
     nodes = _nodes(request, node, depth)
-    if noroot:
+    if noroot or "depth-noroot" in (request.header("PREFER") or "").lower():
         nodes = nodes[1:]
     minimal = prefers_minimal(request)
     scene = Scene(

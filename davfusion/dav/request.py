@@ -11,7 +11,7 @@ from davfusion.cache.node import Node
 from davfusion.cache.share import Share
 from davfusion.dav.destination import Origin, url_path
 from davfusion.dav.errors import HttpError
-from davfusion.dav.href import href, xml_href
+from davfusion.dav.href import from_wsgi, href, xml_href
 from davfusion.dav.mounts import Location, Mounts, spelled_path
 
 Environ = Mapping[str, Any]
@@ -87,7 +87,7 @@ class Request:
         """
         origin = Origin.from_environ(self.environ)
         path = url_path(raw_url, origin, any_origin=self.settings.any_destination_host)
-        script_name = self.environ.get("SCRIPT_NAME", "")
+        script_name = script_path(self.environ)
         if script_name and not (path + "/").startswith(script_name + "/"):
             return None
         return self.mounts.locate(path[len(script_name):] or "/", script_name)
@@ -116,6 +116,11 @@ class Request:
         if value not in allowed:
             raise HttpError(400, f"Depth must be one of: {', '.join(allowed)}")
         return value
+
+
+def script_path(environ: Environ) -> str:
+    """The decoded URL path below which the application lies, without `/` at the end. Raises BadPathError."""
+    return from_wsgi(environ.get("SCRIPT_NAME", "")).rstrip("/")
 
 
 @dataclass(slots=True)

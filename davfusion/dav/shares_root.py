@@ -16,7 +16,7 @@ from davfusion.dav.href import href, xml_href
 from davfusion.dav.options import dav_headers
 from davfusion.dav.properties import Scene
 from davfusion.dav.propfind import Renderer, multistatus, plan_of
-from davfusion.dav.request import Environ, Response, document, empty
+from davfusion.dav.request import Environ, Response, document, empty, script_path
 
 _ALLOW = ("Allow", "OPTIONS, GET, HEAD, PROPFIND")
 
@@ -29,7 +29,7 @@ class SharesRoot:
 
     def answer(self, environ: Environ) -> Response:
         """The answer to a request for the root. Raises HttpError 403 for whatever would change it."""
-        prefix = environ.get("SCRIPT_NAME", "")
+        prefix = script_path(environ)
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
             return empty(200, [_ALLOW, *dav_headers(read_only=True)])

@@ -64,12 +64,13 @@ def test_the_folder_of_shares_can_only_be_read(two: dict[str, Share]) -> None:
 
 def test_below_a_script_name(two: dict[str, Share]) -> None:
     client = Client(DavFusionApp(two))
-    environ = {"SCRIPT_NAME": "/dav"}
+    environ = {"SCRIPT_NAME": "/d\xc3\xa4v"}
     assert client.request("PUT", "/Photos/a", b"1", **environ).status == 201
     assert client.request("PROPFIND", "/Photos", headers={"Depth": "1"}, **environ).hrefs() == [
-        "/dav/Photos/", "/dav/Photos/a"]
-    assert client.request("PROPFIND", "/", headers={"Depth": "1"}, **environ).hrefs()[:2] == ["/dav/", "/dav/Photos/"]
-    moved = client.request("MOVE", "/Photos/a", headers={"Destination": "http://box/dav/Photos/b"}, **environ)
+        "/d%C3%A4v/Photos/", "/d%C3%A4v/Photos/a"]
+    assert client.request("PROPFIND", "/", headers={"Depth": "1"}, **environ).hrefs()[:2] == [
+        "/d%C3%A4v/", "/d%C3%A4v/Photos/"]
+    moved = client.request("MOVE", "/Photos/a", headers={"Destination": "http://box/d%C3%A4v/Photos/b"}, **environ)
     assert moved.status == 201
     assert client.request("MOVE", "/Photos/b", headers={"Destination": "/Photos/a"}, **environ).status == 502
 

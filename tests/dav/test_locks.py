@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from davfusion.cache.share import Share
@@ -253,3 +257,37 @@ def test_a_condition_holds_for_the_named_destination(client: Client) -> None:
     etag = client.get("/dir/sub/f").headers["etag"]
     assert client.move("/f", "/dir/sub/f", If_='</dir/sub/f> (["other"])').status == 412
     assert client.move("/f", "/dir/sub/f", If_=f"</dir/sub/f> ([{etag}])").status == 204
+
+
+def at_once(count: int, act: Callable[[int], int]) -> list[int]:
+    """The statuses of `count` requests that begin together, in order of size."""
+    barrier = threading.Barrier(count)
+
+    def run(number: int) -> int:
+        barrier.wait()
+        return act(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return sorted(pool.map(run, range(count)))
+
+
+def test_of_many_creators_one_wins(client: Client) -> None:
+    statuses = at_once(8, lambda number: client.put("/new", str(number).encode(), If_None_Match="*").status)
+    assert statuses == [201] + [412] * 7
+
+
+def test_of_many_savers_one_wins(client: Client) -> None:
+    etag = client.get("/f").headers["etag"]
+    statuses = at_once(8, lambda number: client.put("/f", str(number).encode(), If_Match=etag).status)
+    assert statuses == [204] + [412] * 7
+
+
+def test_of_many_lockers_one_wins(app: DavFusionApp) -> None:
+    statuses = at_once(8, lambda number: Client(app, user=f"u{number}").lock("/new").status)
+    assert statuses == [201] + [423] * 7
+
+
+def test_of_many_movers_one_wins(client: Client) -> None:
+    statuses = at_once(4, lambda number: client.move("/f", f"/moved{number}").status)
+    assert statuses[0] == 201 and set(statuses[1:]) == {404}
+    assert sum(client.get(f"/moved{number}").status == 200 for number in range(4)) == 1

@@ -91,6 +91,10 @@ def test_depth(client: Client, depth: str, hrefs: list[str]) -> None:
     assert sorted(client.find("/dir", D + "getetag", depth=depth).hrefs()) == hrefs
 
 
+def test_the_folder_itself_can_be_left_out(client: Client) -> None:
+    assert client.find("/dir", D + "getetag", depth="1", Prefer="depth-noroot").hrefs() == ["/dir/a.txt", "/dir/sub/"]
+
+
 def test_no_depth_is_infinite(client: Client) -> None:
     assert len(client.request("PROPFIND", "/dir").hrefs()) == 4
 
@@ -115,6 +119,7 @@ def test_a_long_answer_is_streamed_and_whole(client: Client, monkeypatch: pytest
     ("/dir", "<x/>", "0", 400), ("/dir", "<!DOCTYPE a><a/>", "0", 400),
     ("/dir", '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><propfind xmlns="DAV:"><prop>&e;</prop></propfind>',
      "0", 400),
+    ("/dir", "<propfind xmlns='DAV:'><prop>" + "<a/>" * 1001 + "</prop></propfind>", "0", 413),
     ("/dir", "<propfind xmlns='DAV:'/>" + " " * (1 << 20), "0", 413),
 ])
 def test_refusals(client: Client, url: str, content: str, depth: str, status: int) -> None:

@@ -11,17 +11,27 @@ from davfusion.dav.propfind import Plan, plan_of
 from davfusion.dav.proppatch import updates_of
 from davfusion.dav.request import DavSettings
 
+LAUGHS = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(9))
+
 
 @pytest.mark.parametrize("body", [
-    b"", b"<a>", b"not xml", b"<a/><b/>", b"\xff\xfe", b"<a>&undefined;</a>", b"<x:a/>",
+    b"", b"<a>", b"not xml", b"<a/><b/>", b"\xff\xfe", b"<a>&undefined;</a>", b"<x:a/>", b"<a>\0</a>",
+    b'<?xml version="1.0" encoding="bogus"?><a/>', b"<a>" * 300 + b"</a>" * 300,
     b'<!DOCTYPE a [<!ENTITY e "x">]><a>&e;</a>',
     b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>',
+    b'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><a>&e;</a>',
+    f'<!DOCTYPE a [<!ENTITY l0 "haha">{LAUGHS}]><a>&l9;</a>'.encode(),
+    f'<!DOCTYPE a [<!ENTITY l0 "haha">{LAUGHS}]><a b="&l9;"/>'.encode(),
     '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY e "x">]><a>&e;</a>'.encode("utf-16"),
 ])
 def test_bodies_that_are_refused(body: bytes) -> None:
     with pytest.raises(HttpError) as raised:
         xml.parse(body)
     assert raised.value.status == 400
+
+
+def test_a_value_may_speak_of_document_types() -> None:
+    assert xml.parse(b"<a><![CDATA[<!DOCTYPE html>]]></a>").text == "<!DOCTYPE html>"
 
 
 def test_other_encodings_are_read() -> None:
