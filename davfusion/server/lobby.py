@@ -113,8 +113,7 @@ class Lobby:
         with self._lock:
             self._closed = True
         for connection, _ in list(self._parked.values()):
-            self._unpark(connection)
-            connection.close()
+            self._drop(connection)
         self._selector.close()
         self._wake_receiver.close()
         self._wake_sender.close()
@@ -139,27 +138,39 @@ class Lobby:
     def _unpark(self, connection: FusionConnection) -> None:
         descriptor = connection.socket.fileno()
         with self._lock:
-            self._selector.unregister(descriptor)
-            del self._parked[descriptor]
+            if self._parked.pop(descriptor, None) is not None:
+                self._selector.unregister(descriptor)
 
     def _handle_events(self, timeout: float) -> None:
         for key, _ in self._selector.select(timeout):
-            if isinstance(key.data, FusionConnection):
-                self._attend(key.data)
-            elif key.fileobj is self._listener:
-                self._accept(limit=_ACCEPT_AT_ONCE)
-            else:
-                with contextlib.suppress(BlockingIOError):
+            connection = key.data
+            try:
+                if connection is not None:
+                    self._attend(connection)
+                elif key.fileobj is self._listener:
+                    self._accept(limit=_ACCEPT_AT_ONCE)
+                else:
                     self._wake_receiver.recv(64)
+            except Exception:
+                # One connection must never end the server for all others.
+                log.exception("connection event failed")
+                if connection is not None:
+                    self._drop(connection)
 
     def _attend(self, connection: FusionConnection) -> None:
+        if connection.rfile.closed:
+            return  # an earlier event of the same round made room by closing it
         if connection.lingering:
             if not connection.swallow():
-                self._unpark(connection)
-                connection.close()
+                self._drop(connection)
         elif connection.gather():
             self._unpark(connection)
             self._dispatch(connection)
+
+    def _drop(self, connection: FusionConnection) -> None:
+        if not connection.rfile.closed:
+            self._unpark(connection)
+            connection.close()
 
     def _accept(self, *, limit: int) -> None:
         for _ in range(limit):
@@ -224,5 +235,4 @@ class Lobby:
             waiting = list(self._parked.values())
         for connection, _ in waiting:
             if not connection.lingering and (fresh_too or not connection.unused):
-                self._unpark(connection)
-                connection.close()
+                self._drop(connection)

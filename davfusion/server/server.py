@@ -50,6 +50,10 @@ class FusionServer(wsgi.Server):
         self._lobby: Lobby | None = None
         self._stop_requested = False
 
+    def clear_stats(self) -> None:
+        """Keep what cheroot's threads need of its statistics; they are neither gathered nor published."""
+        self.stats = {"Enabled": False, "Worker Threads": {}}
+
     def prepare(self) -> None:
         """Listen and start the workers; `url` tells where. OSError where the address cannot be used."""
         listener = self._given_listener or listen(self.settings)

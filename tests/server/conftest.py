@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,3 +93,10 @@ def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
         capture_output=True,
     )
     return certificate, key
+
+
+def until(condition, *, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)

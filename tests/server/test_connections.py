@@ -10,17 +10,10 @@ import time
 import pytest
 
 from davfusion.server import ServerSettings
-from tests.server.conftest import Running, Start
+from tests.server.conftest import Running, Start, until
 from tests.server.wire import Wire
 
 OK = b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-def until(condition, *, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def with_headers(headers: str, version: str = "1.1") -> bytes:
@@ -245,3 +238,27 @@ def test_many_clients_at_once(server: Running) -> None:
     for thread in threads:
         thread.join(60)
     assert failures == []
+
+
+def test_no_descriptors_left_makes_room_and_goes_on(start: Start) -> None:
+    """Idle connections give way to new ones when the process may open no more files."""
+    resource = pytest.importorskip("resource")
+    server = start()
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(server.connect()) for _ in range(10)]
+        for wire in idle:
+            assert wire.ask(OK).body == b"ok"
+        with socket.socket() as probe:
+            lowest_free = probe.fileno()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        client = stack.enter_context(socket.socket())
+        # One descriptor for the client itself, none for the server's end of it.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, hard))
+        try:
+            client.connect(server.address)
+            client.settimeout(10)
+            client.sendall(OK)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert server.ask(OK).body == b"ok"
