@@ -44,7 +44,11 @@ class ContentFiles:
         self._incoming = state / "incoming"
         self._contents = state / "contents"
         self._flush = flush
-        self._prepare(state)
+        self._ready: set[str] = set()
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._contents.mkdir(parents=True, exist_ok=True)
+        if flush:
+            flush_folder(state)
 
     @property
     def directory(self) -> Path:
@@ -69,6 +73,7 @@ class ContentFiles:
         file = incoming.path.name
         target = self.path(file)
         try:
+            self._make_folder(target.parent)
             incoming.path.rename(target)
         except OSError as error:
             raise _full(error, file) from error
@@ -78,8 +83,10 @@ class ContentFiles:
         return file
 
     def new_name(self) -> str:
-        """A name for a cache file that is to be filled from the store."""
-        return secrets.token_hex(16)
+        """A name for a cache file that is to be filled from the store; its folder exists afterwards."""
+        file = secrets.token_hex(16)
+        self._make_folder(self.path(file).parent)
+        return file
 
     def remove(self, file: str) -> None:
         """Remove a cache file with its map; one that is gone is fine. Open readers go on reading."""
@@ -130,16 +137,14 @@ class ContentFiles:
             log.info("abandoned uploads removed", extra={"count": swept})
         return swept
 
-    def _prepare(self, state: Path) -> None:
-        """All folders are made at once, so that none has to be made, and flushed, while a request waits."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        self._contents.mkdir(parents=True, exist_ok=True)
-        missing = {f"{number:02x}" for number in range(256)} - {path.name for path in self._contents.iterdir()}
-        for name in missing:
-            (self._contents / name).mkdir(exist_ok=True)
-        if missing and self._flush:
+    def _make_folder(self, folder: Path) -> None:
+        """Each process flushes each folder's name once: that another process made it does not tell that it did."""
+        if folder.name in self._ready:
+            return
+        folder.mkdir(exist_ok=True)
+        if self._flush:
             flush_folder(self._contents)
-            flush_folder(state)
+        self._ready.add(folder.name)
 
 
 class Incoming:

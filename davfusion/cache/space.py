@@ -46,8 +46,8 @@ class Space:
         self._index = index
         self._files = files
         self._limits = limits
-        self._pressure = 0.0
-        self._measured = 0.0
+        self._estimate = 0
+        self._measured = -RECHECK
 
     @property
     def limit(self) -> int:
@@ -83,7 +83,7 @@ class Space:
 
         Raises CacheFullError.
         """
-        pressure = self._current_pressure()
+        pressure = self._current_pressure(unannounced)
         if unannounced and pressure > SLOW_FROM and not self.make_room(unannounced):
             raise CacheFullError("The cache is full of files that have not reached the cloud yet", "/")
         if pressure > SLOW_FROM:
@@ -113,16 +113,18 @@ class Space:
         free = shutil.disk_usage(self._files.directory).free
         return max(0, free - self._limits.min_free - self._files.awaited_bytes())
 
-    def _current_pressure(self) -> float:
+    def _current_pressure(self, coming: int) -> float:
+        """The share of the limit in use with `coming` bytes more; measured now and then, and added up in between."""
+        self._estimate += coming
         now = time.monotonic()
         if now - self._measured > RECHECK:
             used = self.used()
             if used > self._limits.cache_size * SLOW_FROM:
                 self.evict(used - int(self._limits.cache_size * self._limits.low_watermark))
                 used = self.used()
-            self._pressure = min(1.0, used / max(1, self._limits.cache_size))
+            self._estimate = used + coming
             self._measured = now
-        return self._pressure
+        return min(1.0, self._estimate / max(1, self._limits.cache_size))
 
 
 def _evict(view: View, wanted: int) -> list[Content]:

@@ -175,7 +175,8 @@ def test_another_process_killed_in_a_transaction_leaves_nothing_of_it(tmp_path: 
     index = Index(tmp_path / "index.db")
     index.write(lambda view: view.operations.add("n", 1))
     program = ("import os, sys; from pathlib import Path; from davfusion.cache.index import Index\n"
-               "def change(view):\n    view.operations.add('n', 100)\n    print('in', flush=True)\n    os.kill(os.getpid(), 9)\n"
+               "def change(view):\n    view.operations.add('n', 100)\n    print('in', flush=True)\n"
+               "    os.kill(os.getpid(), 9)\n"
                "Index(Path(sys.argv[1])).write(change)")
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "index.db")], stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == b"in\n"
