@@ -207,6 +207,7 @@ def test_sync_and_status_without_a_server(store: str, tmp_path: Path) -> None:
 
 def test_sync_gives_up_in_time(store: str, tmp_path: Path) -> None:
     with served(store, "--upload-delay", "0", state=tmp_path / "state") as server:
+        assert Client(server.url).list("/") == []
         Path(store).rename(tmp_path / "away")
         assert Client(server.url).put("/stuck.txt", b"stuck").status_code == 201
         done = server.davfusion("sync", "--wait", "--timeout", "1")
