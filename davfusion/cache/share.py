@@ -18,6 +18,7 @@ from davfusion.cache import tree
 from davfusion.cache.contents import ContentFiles, Incoming
 from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
 from davfusion.cache.fetch import Fetcher
+from davfusion.cache.flusher import Flusher
 from davfusion.cache.index import Durability, Index, LockRow, Record, View
 from davfusion.cache.listing import Freshness, Lister
 from davfusion.cache.node import Lock, Node, PropertyChange, Quota
@@ -81,6 +82,9 @@ class Share:
         self.fetcher = Fetcher(self.index, store, self.files, self.space)
         self.accesses = AccessCounter(self.index)
         self.opener = Opener(self.index, self.files, self.fetcher, self.accesses)
+        self.flusher = None if flush else Flusher(self.index, self.files)
+        if self.flusher is not None:
+            self.flusher.start()
 
     @property
     def read_only(self) -> bool:
@@ -92,6 +96,8 @@ class Share:
         self.lister.close()
         self.fetcher.close()
         self.accesses.flush()
+        if self.flusher is not None:
+            self.flusher.stop()
         self.index.close()
 
     # -- the tree ---------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ def put_file(view: View, path: str, content: int, *, modified: float, media_type
             created=view.now(), media_type=media_type, due=due), True
     if where.occupant.is_folder:
         raise WrongKindError("A folder has this name", path)
+    if where.occupant.content is not None:
+        view.contents.note_replaced(content, where.occupant.content)
     view.nodes.update(
         where.occupant.id, content=content, modified=modified, media_type=media_type, due=due, **_FRESH)
     return where.occupant.id, False
@@ -100,6 +102,8 @@ def move(view: View, source: str, destination: str, *, overwrite: bool, due: flo
     record = _source(view, source, destination)
     where = place(view, destination)
     _make_way(view, where, destination, overwrite=overwrite, due=due)
+    if where.occupant is not None and record.content is not None and where.occupant.content is not None:
+        view.contents.note_replaced(record.content, where.occupant.content)
     for lock in _locks_inside(view, record, source):
         view.locks.remove(lock.token)
     view.nodes.update(record.id, parent=where.parent.id, name=where.name, due=due, **_FRESH)

@@ -27,7 +27,8 @@ from davfusion.store.interface import join, split
 from davfusion.store.memory import MemoryStore
 from tests.cache.world import names, read, save, store_bytes
 
-ODD = ["%", "a%2Fb", "#", "?", ";", "+", "'", '"', "\u00e9", "e\u0301", "😀", " ", "a b ", "*", "[x]", "_", "\\", "x" * 255, "-",
+ODD = ["%", "a%2Fb",
+       "#", "?", ";", "+", "'", '"', "\u00e9", "e\u0301", "😀", " ", "a b ", "*", "[x]", "_", "\\", "x" * 255, "-",
        "con", "NUL", ".hidden", "..x", "a\tb", "\u202e", "A", "a", "ß", "ẞ", "0", "1e3", "é" * 100, "\n"]
 letters = st.characters(blacklist_categories=("Cs",), blacklist_characters="/\0")
 good_name = st.one_of(

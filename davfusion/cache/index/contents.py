@@ -19,9 +19,11 @@ class Content:
     used: float
     flushed: bool
     checksum: int | None
+    replaces: int | None
+    """The content that it took the place of, which stays until this one is flushed."""
 
 
-_COLUMNS = "id, size, file, whole, held, used, flushed, checksum"
+_COLUMNS = "id, size, file, whole, held, used, flushed, checksum, replaces"
 
 _EMPTIED = "whole = CASE WHEN size = 0 THEN 1 ELSE 0 END, held = 0"
 """No byte of the content is held any more; of an empty one that is still all of it."""
@@ -30,6 +32,7 @@ _NEEDED_HERE = """
     EXISTS (SELECT 1 FROM node u WHERE u.content = content.id AND u.synced_content IS DISTINCT FROM u.content)
     OR NOT EXISTS (SELECT 1 FROM node s WHERE s.synced_content = content.id AND s.confirmed = 1)
     OR EXISTS (SELECT 1 FROM operation o WHERE o.content = content.id AND o.finished IS NULL)
+    OR EXISTS (SELECT 1 FROM content r WHERE r.replaces = content.id)
 """
 """A content with a dirty user, or that no confirmed object in the store holds, must stay (invariant: dirty content is
 never evicted)."""
@@ -89,11 +92,20 @@ class Contents:
     def flushed(self, contents: list[int]) -> None:
         """Their cache files are on stable storage."""
         self._connection.executemany(
-            "UPDATE content SET flushed = 1 WHERE id = ?", [(content,) for content in contents])
+            "UPDATE content SET flushed = 1, replaces = NULL WHERE id = ?", [(content,) for content in contents])
+
+    def note_replaced(self, content: int, replaced: int) -> None:
+        """While `content` is not flushed, what it took the place of is kept: power loss may bring it back."""
+        self._connection.execute(
+            "UPDATE content SET replaces = ? WHERE id = ? AND flushed = 0 AND id <> ?", (replaced, content, replaced))
+
+    def last_id(self) -> int:
+        """The highest id there is; 0 when there is none."""
+        return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM content").fetchone()[0])
 
     def unflushed(self) -> list[Content]:
         """Contents whose cache files may not be on stable storage yet."""
-        return self._many("flushed = 0", ())
+        return self._many("flushed = 0 AND file IS NOT NULL", ())
 
     def use(self, content: int, now: float) -> None:
         """Note a use, for the order of eviction."""
@@ -124,6 +136,7 @@ class Contents:
             "AND NOT EXISTS (SELECT 1 FROM node n WHERE n.content = content.id) "
             "AND NOT EXISTS (SELECT 1 FROM node n WHERE n.synced_content = content.id) "
             "AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.content = content.id AND o.finished IS NULL) "
+            "AND NOT EXISTS (SELECT 1 FROM content r WHERE r.replaces = content.id) "
             "ORDER BY id LIMIT ?", (after, limit))
         return [row[0] for row in rows]
 
@@ -166,5 +179,5 @@ class Contents:
         return [_content(row) for row in rows]
 
 
-def _content(row: tuple[int, int, str | None, int, int, float, int, int | None]) -> Content:
-    return Content(row[0], row[1], row[2], bool(row[3]), row[4], row[5], bool(row[6]), row[7])
+def _content(row: tuple[int, int, str | None, int, int, float, int, int | None, int | None]) -> Content:
+    return Content(row[0], row[1], row[2], bool(row[3]), row[4], row[5], bool(row[6]), row[7], row[8])

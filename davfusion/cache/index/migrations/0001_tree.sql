@@ -19,10 +19,12 @@ CREATE TABLE content (
     held     INTEGER NOT NULL DEFAULT 0,    -- bytes that count against the limit
     used     REAL NOT NULL,                 -- last use, seconds since the epoch
     flushed  INTEGER NOT NULL DEFAULT 1,    -- the cache file is on stable storage
-    checksum INTEGER                        -- CRC-32 of the bytes, where it was received without a flush
+    checksum INTEGER,                       -- CRC-32 of the bytes, where it was received without a flush
+    replaces INTEGER                        -- the content that it took the place of; kept until this one is flushed
 );
 CREATE INDEX content_used ON content (used) WHERE file IS NOT NULL;
 CREATE INDEX content_unflushed ON content (id) WHERE flushed = 0;
+CREATE INDEX content_replaces ON content (replaces) WHERE replaces IS NOT NULL;
 
 -- Local side: parent, name, content (parent NULL: not in the local tree, except the root).
 -- Synced side: what the store is known to hold of this node, and where (synced_name NULL: nothing).
@@ -40,7 +42,7 @@ CREATE TABLE node (
     synced_name    TEXT,
     synced_content INTEGER,
     synced_version TEXT,                    -- of a folder: 'marker' where the store holds a marker for it
-    replaced       TEXT,                    -- the version that our last write replaced
+    replaced       TEXT,                    -- versions that our writes replaced since the last confirmation, one a line
     confirmed      INTEGER NOT NULL DEFAULT 0, -- the store itself has shown the synced version since it was written
     listed         REAL,                    -- folder: when the last complete listing applied here began
     scattered      INTEGER NOT NULL DEFAULT 0, -- folder: objects below it may lie at other store paths than the tree says
