@@ -65,6 +65,13 @@ def test_a_lock_of_depth_0_covers_no_members(client: Client) -> None:
     assert client.put("/dir/sub/f", b"x").status == 204
 
 
+def test_a_listing_tells_locks_of_depth_0_apart(client: Client) -> None:
+    client.lock("/dir/sub", depth="0")
+    listing = client.find("/", D + "lockdiscovery", depth="infinity")
+    for href, locked in (("/dir/", 0), ("/dir/sub/", 1), ("/dir/sub/f", 0)):
+        assert len(listing.properties(href)[D + "lockdiscovery", 200]) == locked
+
+
 def test_locked_files_need_the_token(client: Client) -> None:
     token = client.lock("/f").token
     for answer in (client.put("/f", b"x"), client.delete("/f"), client.move("/f", "/g"), client.copy("/dir", "/f"),
@@ -285,6 +292,11 @@ def test_of_many_savers_one_wins(client: Client) -> None:
 def test_of_many_lockers_one_wins(app: DavFusionApp) -> None:
     statuses = at_once(8, lambda number: Client(app, user=f"u{number}").lock("/new").status)
     assert statuses == [201] + [423] * 7
+
+
+def test_the_conditions_of_a_lock_are_those_of_its_moment(client: Client) -> None:
+    statuses = at_once(8, lambda number: client.lock("/new", SHARED, If_None_Match="*").status)
+    assert statuses == [201] + [412] * 7
 
 
 def test_of_many_movers_one_wins(client: Client) -> None:
