@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -11,6 +13,7 @@ from davfusion.cache.blocks import BLOCK, BlockFile, block_range
 from davfusion.cache.contents import ContentFiles
 from davfusion.cache.index import Content, Index, Record
 from davfusion.cache.space import Space
+from davfusion.cache.statistics import AccessCounter
 from davfusion.store.errors import ConflictError, NotFoundError, TemporaryError
 from davfusion.store.interface import Store
 
@@ -23,11 +26,12 @@ WINDOW = 8
 class Fetcher:
     """Fetches parts of contents. Thread-safe; other processes may fetch into the same files."""
 
-    def __init__(self, index: Index, store: Store, files: ContentFiles, space: Space) -> None:
+    def __init__(self, index: Index, store: Store, files: ContentFiles, space: Space, accesses: AccessCounter) -> None:
         self._index = index
         self._store = store
         self._files = files
         self._space = space
+        self._accesses = accesses
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="fetch")
 
     def open(self, content: Content) -> BlockFile | None:
@@ -69,8 +73,9 @@ class Fetcher:
                ) -> Iterator[bytes]:
         """Bytes of a content straight from the store, kept nowhere. Raises as `fetch`."""
         holder = self._holder(content)
-        return self._store.read(
+        pieces = self._store.read(
             holder.synced_path or "", start, stop, if_version=holder.synced_version, interrupt=interrupt)
+        return self._counted(pieces)
 
     def fetch_whole(self, content: int) -> bool:
         """Have every byte of a content here; False when there is no room. Raises as `fetch`."""
@@ -108,6 +113,18 @@ class Fetcher:
                 self._account(content, blocks, kept)
         if position != stop:
             raise TemporaryError("The store sent fewer bytes than it holds", retry_after=1.0)
+
+    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        with contextlib.ExitStack() as stack:
+            if (close := getattr(pieces, "close", None)) is not None:
+                stack.callback(close)
+            while True:
+                began = time.monotonic()
+                piece = next(pieces, None)
+                if piece is None:
+                    return
+                self._accesses.downloaded(len(piece), time.monotonic() - began)
+                yield piece
 
     @staticmethod
     def _mark(blocks: BlockFile, block: int) -> int:

@@ -79,8 +79,8 @@ class Share:
         self.index = index or Index(state / "index.db", durability=self.settings.durability)
         self.space = Space(self.index, self.files, self.settings.limits)
         self.lister = Lister(self.index, store, self.settings.freshness)
-        self.fetcher = Fetcher(self.index, store, self.files, self.space)
         self.accesses = AccessCounter(self.index)
+        self.fetcher = Fetcher(self.index, store, self.files, self.space, self.accesses)
         self.opener = Opener(self.index, self.files, self.fetcher, self.accesses)
         self.flusher = None if flush else Flusher(self.index, self.files)
         if self.flusher is not None:

@@ -14,14 +14,16 @@ USE_GRAIN = 60.0
 
 
 class AccessCounter:
-    """Counts files opened from the cache (hits) and files that the store was needed for (misses), and notes when a
-    content was used, for the order of eviction. Thread-safe."""
+    """Counts files opened from the cache (hits), files that the store was needed for (misses) and what it sent, and
+    notes when a content was used, for the order of eviction. Thread-safe."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self._lock = threading.Lock()
         self._hits = 0
         self._misses = 0
+        self._downloaded = 0
+        self._downloading = 0.0
         self._uses: dict[int, float] = {}
         self._flushed = time.monotonic()
 
@@ -37,6 +39,12 @@ class AccessCounter:
             self._misses += 1
         self._flush_when_due()
 
+    def downloaded(self, size: int, seconds: float) -> None:
+        """Bytes came from the store, and so long it took."""
+        with self._lock:
+            self._downloaded += size
+            self._downloading += seconds
+
     def use(self, content: int, last: float) -> None:
         """A content is used now; `last` is the use that the index knows of, in seconds since the epoch."""
         now = self._index.now()
@@ -47,20 +55,22 @@ class AccessCounter:
     def flush(self) -> None:
         """Add what was counted to the index."""
         with self._lock:
-            hits, misses, uses = self._hits, self._misses, self._uses
-            self._hits = self._misses = 0
-            self._uses = {}
+            sums = {"cache_hits": self._hits, "cache_misses": self._misses, "downloaded_bytes": self._downloaded,
+                    "downloading_milliseconds": round(self._downloading * 1000)}
+            uses, self._uses = self._uses, {}
+            self._hits = self._misses = self._downloaded = 0
+            self._downloading = 0.0
             self._flushed = time.monotonic()
-        if hits or misses or uses:
-            self._index.write(lambda view: _add(view, hits, misses, uses))
+        if uses or any(sums.values()):
+            self._index.write(lambda view: _add(view, sums, uses))
 
     def _flush_when_due(self) -> None:
         if time.monotonic() - self._flushed > FLUSH_EVERY:
             self.flush()
 
 
-def _add(view: View, hits: int, misses: int, uses: dict[int, float]) -> None:
-    view.operations.add("cache_hits", hits)
-    view.operations.add("cache_misses", misses)
+def _add(view: View, sums: dict[str, int], uses: dict[int, float]) -> None:
+    for name, amount in sums.items():
+        view.operations.add(name, amount)
     for content, now in uses.items():
         view.contents.use(content, now)
