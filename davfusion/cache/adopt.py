@@ -8,10 +8,16 @@ import time
 
 from davfusion.cache import synced, tree
 from davfusion.cache.index import Record, View
+from davfusion.cache.node import ROOT_ID
 from davfusion.cache.refresh import Finding, decide
 from davfusion.store.interface import Metadata
 
 log = logging.getLogger("davfusion.cache.refresh")
+
+
+_BRINGS = (Finding.ADD, Finding.ADD_BESIDE, Finding.JOIN, Finding.TAKE, Finding.TAKE_BESIDE, Finding.REVIVE)
+"""Findings that bring something into the listed folder; one that was deleted here comes back for it, unless nobody had
+ever seen what is in it."""
 
 
 def finding(view: View, folder: Record, name: str, shown: Metadata | None) -> Finding:
@@ -25,6 +31,9 @@ def adopt(view: View, folder: Record, name: str, shown: Metadata | None) -> None
     known, occupant = _known(view, folder, name)
     found = decide(shown, known, occupant)
     if found is Finding.SAME:
+        return
+    if found in _BRINGS and _is_deleted(view, folder) and not (found is Finding.ADD and folder.listed is None):
+        adopt(view, _revive(view, folder), name, shown)
         return
     if found is not Finding.ADD and found is not Finding.CONFIRM:
         log.info("store changed", extra={"folder": folder.synced_path, "entry": name, "finding": found.name})
@@ -139,6 +148,41 @@ def _drop_if_lost(view: View, before: Record) -> None:
     elif not record.is_folder and not record.whole and not view.nodes.holders(record.content or 0):
         log.warning("content lost with its folder in the store", extra={"node": record.id})
         view.nodes.remove(record.id)
+
+
+def _is_deleted(view: View, folder: Record) -> bool:
+    return view.nodes.path(folder.id) is None
+
+
+def _revive(view: View, folder: Record) -> Record:
+    """Bring a deleted folder back where the store has it, empty: what was deleted with it stays deleted."""
+    for child in view.nodes.children(folder.id):
+        tree.detach(view, child, due=view.now())
+    above = synced.store_folder(folder.synced_path or "/").rpartition("/")[0]
+    parent = view.nodes.at_store(*synced.place_of(above)) if above else view.nodes.get(ROOT_ID)
+    if parent is None:
+        parent = view.nodes.get(ROOT_ID)
+    assert parent is not None
+    if _is_deleted(view, parent):
+        parent = _revive(view, parent)
+    name = folder.synced_name or ""
+    occupant = view.nodes.child(parent.id, name)
+    if occupant is not None and occupant.is_folder and not occupant.is_synced:
+        return _hand_over(view, folder, occupant)
+    if occupant is not None:
+        _step_aside(view, occupant)
+    log.info("deleted folder revived", extra={"path": folder.synced_path})
+    view.nodes.update(folder.id, parent=parent.id, name=name, synced_parent=parent.id)
+    return view.nodes.get(folder.id) or folder
+
+
+def _hand_over(view: View, folder: Record, successor: Record) -> Record:
+    """A new folder took the name of a deleted one: from now on it is the store's folder."""
+    synced.unsync(view, folder)
+    view.nodes.update(
+        successor.id, synced_parent=successor.parent, synced_folder=folder.synced_folder,
+        synced_name=folder.synced_name, synced_version=folder.synced_version, confirmed=1, listed=folder.listed)
+    return view.nodes.get(successor.id) or successor
 
 
 def _step_aside(view: View, occupant: Record) -> None:

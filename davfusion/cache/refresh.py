@@ -33,7 +33,7 @@ class Finding(Enum):
     REVIVE = auto()
     """Deleted here, changed in the store: it comes back."""
     REWRITE = auto()
-    """What we wrote never showed up in the store: it is written again."""
+    """What we wrote never showed up in the store: it is written, or removed, again."""
     REMOVE = auto()
     """Gone from the store and unchanged here: it goes."""
     KEEP = auto()
@@ -88,10 +88,9 @@ def _gone(known: Record) -> Finding:
 
 
 def _changed(shown: Metadata, known: Record) -> Finding:
+    lost = not known.confirmed and known.was_replaced(shown.version)
+    if lost and (known.whole or not known.is_local):
+        return Finding.REWRITE
     if not known.is_local:
         return Finding.REVIVE
-    if known.content != known.synced_content:
-        return Finding.TAKE_BESIDE
-    if not known.confirmed and known.whole and shown.version == known.replaced:
-        return Finding.REWRITE
-    return Finding.TAKE
+    return Finding.TAKE if known.content == known.synced_content else Finding.TAKE_BESIDE

@@ -13,6 +13,9 @@ from davfusion.store.interface import split
 MARKER = "marker"
 """`synced_version` of a folder for which the store holds a marker of ours."""
 
+REMEMBERED = 20
+"""Replaced versions that are remembered of one file until a listing shows the last."""
+
 _NOTHING = {"synced_parent": None, "synced_folder": None, "synced_name": None, "synced_content": None,
             "synced_version": None, "replaced": None, "confirmed": 0}
 _DONE = {"attempts": 0, "problem": None, "parked": 0}
@@ -43,7 +46,7 @@ def wrote_file(view: View, node: int, *, path: str, parent: int, content: int, v
         _leave(view, path=path, parent=parent, content=content, version=version)
         return
     if record.synced_path == path:
-        replaced = record.synced_version
+        replaced = _replaced(record)
     elif record.is_synced and old_remains:
         view.nodes.update(node, **_NOTHING)
         _leave(view, path=record.synced_path or "", parent=record.synced_parent or 0,
@@ -119,12 +122,19 @@ def in_place(view: View, node: int) -> bool:
 
 
 def _clear_place(view: View, path: str, node: int) -> str | None:
-    """Another node's object was at `path` and is not any more; returns its version."""
+    """Another node's object was at `path` and is not any more; returns the versions that were there."""
     owner = view.nodes.at_store(*place_of(path))
     if owner is None or owner.id == node:
         return None
     unsync(view, owner)
-    return owner.synced_version
+    return _replaced(owner)
+
+
+def _replaced(record: Record) -> str | None:
+    """The versions that a write now replaces: the last, and those before it that the store may still have."""
+    earlier = record.replaced.split("\n") if record.replaced and not record.confirmed else []
+    versions = [*earlier, record.synced_version] if record.synced_version else earlier
+    return "\n".join(versions[-REMEMBERED:]) or None
 
 
 def _leave(view: View, *, path: str, parent: int, content: int | None, version: str | None) -> None:

@@ -24,7 +24,7 @@ TICK = 0.1
 UPKEEP_EVERY = 10.0
 FLUSH_EVERY = 2.0
 STEPS_LIMIT = 100_000
-"""Steps that `run_due` takes at most; more means that planning does not converge."""
+"""Steps that `run_due` takes at most, unless told: more would mean that planning does not converge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +85,16 @@ class Engine:
                     transfer.interrupt.set()
         self.statistics.flush(self._index.now())
 
-    def run_due(self) -> int:
+    def run_due(self, *, limit: int = STEPS_LIMIT) -> int:
         """Carry everything that is due by the clock, one step after the other; returns the number of steps.
 
-        What fails, or waits for a later time, is left.
+        At most `limit` steps are taken. What fails, or waits for a later time, is left.
         """
         self._begin()
         self._look()
         self._queue.look_again()
         steps = 0
-        while steps < STEPS_LIMIT:
+        while steps < limit:
             nodes = self._queue.next(1)
             if not nodes:
                 break

@@ -69,7 +69,7 @@ def _update_file(here: Situation) -> Step:
 
 def _place_file(here: Situation) -> Step:
     assert here.path is not None
-    if here.blocked_by is not None:
+    if here.blocked_by is not None and (here.can.folders or not here.deadlocked):
         return Wait((here.blocked_by,))
     condition: Condition = IfAbsent()
     if here.occupant is not None:

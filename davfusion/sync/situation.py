@@ -64,7 +64,7 @@ class Situation:
     """Nodes that need the content of its object and can get it only from there."""
     occupant: Occupant | None
     blocked_by: int | None
-    """The folder above, when it is not yet where it should be and the store needs it there."""
+    """A node above that must be carried first: a folder that is not in place yet, a file where a folder should be."""
     source: Place | None
     """An object of the store that holds its content."""
     has_children: bool
@@ -141,10 +141,19 @@ def _occupant(view: View, record: Record, path: str | None) -> Occupant | None:
 
 
 def _blocked_by(view: View, record: Record, path: str | None, can: Capabilities) -> int | None:
-    """Folders of their own must be there, and where they should be, before anything is put into them."""
-    if path is None or record.parent is None or not can.folders:
+    """Folders of their own must be where they should be before anything is put into them; where folders are implied,
+    no file may be where a folder should be."""
+    if path is None or record.parent is None:
         return None
-    return None if synced.in_place(view, record.parent) else record.parent
+    if can.folders:
+        return None if synced.in_place(view, record.parent) else record.parent
+    above = path.rpartition("/")[0]
+    while above:
+        owner = view.nodes.at_store(*synced.place_of(above))
+        if owner is not None and not owner.is_folder and owner.id != record.id:
+            return owner.id
+        above = above.rpartition("/")[0]
+    return None
 
 
 def _source(view: View, record: Record) -> Place | None:

@@ -58,6 +58,10 @@ class Record:
         values[_SIZE] = values[_SIZE] or 0
         return cls(*values)
 
+    def was_replaced(self, version: str | None) -> bool:
+        """Whether our writes since the last confirmation replaced this version."""
+        return version is not None and self.replaced is not None and version in self.replaced.split("\n")
+
     @property
     def is_root(self) -> bool:
         """The share's own folder, which is never dirty and never goes."""
