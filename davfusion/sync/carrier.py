@@ -318,6 +318,8 @@ class Carrier:
                 return Done()
             case Forget():
                 synced.unsync(view, record)
+                tree.detach(view, record, due=record.due)
+                synced.forget(view, record.id)
                 return Done()
             case Detach():
                 for child in view.nodes.children_after(record.id, "", DETACH_BATCH):
