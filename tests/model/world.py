@@ -12,6 +12,7 @@ write has bytes of its own, so that where they show up says what became of the w
 from __future__ import annotations
 
 import contextlib
+import io
 import random
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from pathlib import Path
 from davfusion.cache.errors import TreeError
 from davfusion.cache.index import Durability, Index, Record
 from davfusion.cache.listing import Freshness
+from davfusion.cache.recovery import recover
 from davfusion.cache.share import CacheSettings, Share
 from davfusion.store.errors import StoreError
 from davfusion.store.faults import Call, Fault, FaultyStore, RandomPlan
@@ -91,6 +93,9 @@ class World:
             durability=Durability.PROCESS_SAFE, upload_delay=UPLOAD_DELAY,
             freshness=Freshness(revalidate_after=REVALIDATE_AFTER, cold_deadline=30.0, stale_deadline=30.0))
         self.share = Share(self.state, self.store, settings=settings, index=index)
+        if self.share.flusher is not None:
+            self.share.flusher.stop()
+        recover(index, self.share.files, self.state)
         self._write, index.write = index.write, self._maybe_crashing_write  # type: ignore[method-assign]
         self.engine = Engine(self.share, random=random.Random(1))
 
@@ -285,7 +290,7 @@ class World:
             return
         self._touch(path)
         token = self._token()
-        self.inner.store_fileobject(_file(token), path)
+        self.inner.store_fileobject(io.BytesIO(token), path)
         self.account.must.add(token)
         self.note_versions()
 
@@ -439,11 +444,6 @@ class Interleaved(WrappedStore):
         self._between(verb)
         yield
         self._between(verb)
-
-
-def _file(data: bytes):  # type: ignore[no-untyped-def]
-    import io
-    return io.BytesIO(data)
 
 
 def _difference(local: dict[str, bytes | None], stored: dict[str, bytes | None]) -> str:
