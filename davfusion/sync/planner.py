@@ -139,7 +139,7 @@ def _remove_folder(here: Situation) -> Step:
 
 def _add_folder(here: Situation) -> Step:
     assert here.path is not None
-    if here.blocked_by is not None:
+    if here.blocked_by is not None and (here.can.folders or not here.deadlocked):
         return Wait((here.blocked_by,))
     if here.occupant is not None:
         if here.occupant.is_folder and not here.occupant.is_local:
@@ -157,11 +157,12 @@ def _settle_folder(here: Situation) -> Step:
 
 def _rename_folder(here: Situation) -> Step:
     assert here.path is not None and here.synced is not None
+    if here.blocked_by is not None and (here.can.folders or not here.deadlocked):
+        return Wait((here.blocked_by,))
+    merges = here.occupant is not None and here.occupant.is_folder and not here.can.folders
+    if here.occupant is not None and not merges:
+        return _make_way_for_folder(here, here.occupant)
     if here.can.atomic_move:
-        if here.blocked_by is not None:
-            return Wait((here.blocked_by,))
-        if here.occupant is not None:
-            return _make_way_for_folder(here, here.occupant)
         return MoveFolder(here.node, here.synced.path, here.path)
     if here.survey.unlisted is not None:
         return ListFolder(here.survey.unlisted)
