@@ -34,7 +34,8 @@ ORPHAN_AGE = 600.0
 """Seconds after which a cache file that the index does not name is an orphan; a file younger than this may be
 waiting for its transaction."""
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system answers when a file cannot grow."""
 
 
 class ContentFiles:
@@ -270,6 +271,6 @@ def _sweep(path: Path) -> bool:
 
 
 def _full(error: OSError, name: str) -> Exception:
-    if error.errno in _NO_SPACE:
+    if error.errno in NO_SPACE:
         return CacheFullError("The disk of the cache is full", name)
     return error

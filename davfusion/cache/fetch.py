@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from davfusion.cache.blocks import BLOCK, BlockFile, block_range
-from davfusion.cache.contents import ContentFiles
+from davfusion.cache.contents import NO_SPACE, ContentFiles
 from davfusion.cache.index import Content, Index, Record
 from davfusion.cache.space import Space
 from davfusion.cache.statistics import AccessCounter
@@ -66,7 +66,12 @@ class Fetcher:
             start, stop = block_range(missing[0], blocks.size)[0], block_range(missing[-1], blocks.size)[1]
             if not self._space.make_room(stop - start):
                 return False
-            self._fill(content, blocks, start, stop, interrupt)
+            try:
+                self._fill(content, blocks, start, stop, interrupt)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                return False
         return True
 
     def stream(self, content: int, start: int, stop: int, *, interrupt: threading.Event | None = None

@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 from davfusion.cache import synced
 from davfusion.cache.adopt import adopt, finding
+from davfusion.cache.errors import CacheFullError
 from davfusion.cache.index import Index, Record, View
 from davfusion.cache.refresh import CHANGES_NOTHING
 from davfusion.store.errors import NotFoundError, StoreError, TemporaryError
@@ -22,7 +23,7 @@ from davfusion.store.interface import Metadata, Store, join
 
 log = logging.getLogger("davfusion.cache.listing")
 
-BATCH = 300
+BATCH = 100
 """Names applied in one transaction."""
 PAUSE_AFTER_FAILURE = 5.0
 """Seconds for which a failing store is not asked again while an older listing can be served."""
@@ -95,7 +96,7 @@ class Lister:
         except NotFoundError:
             self._index.write(lambda view: _folder_vanished(view, folder.id))
             return True
-        except StoreError as error:
+        except (StoreError, CacheFullError) as error:
             self._failed_until = self._index.now() + PAUSE_AFTER_FAILURE
             log.warning("folder not refreshed", extra={"path": folder.synced_path, "problem": str(error)})
             if cold:
@@ -125,9 +126,7 @@ class Lister:
         shown = {entry.path.rpartition("/")[2]: entry
                  for page in self._store.list_pages(record.synced_path) for entry in page}
         listing = _Listing(record, since, began)
-        gone = [known.synced_name or "" for known in view.nodes.in_store_folder(listing.folder)
-                if known.synced_name not in shown]
-        names: list[str] = [*shown, *gone]
+        names = _differing(view, listing.folder, shown)
         for start in range(0, len(names), BATCH):
             batch = {name: shown.get(name) for name in names[start:start + BATCH]}
             if not self._store.capabilities.strong_consistency:
@@ -200,6 +199,18 @@ class _Listing:
     def _is_asked_for_anew(self, view: View) -> bool:
         record = view.nodes.get(self.record.id)
         return record is not None and record.listed is None and self.record.listed is not None
+
+
+def _differing(view: View, folder: str, shown: dict[str, Metadata]) -> list[str]:
+    """The names about which a listing says anything new: most often few of many.
+
+    Read outside the transaction: that the store still holds what it was last seen to hold stays true, or
+    becomes unsettled by a write of ours.
+    """
+    kept = view.nodes.seen_in_store_folder(folder)
+    new = [name for name, entry in shown.items()
+           if name not in kept or kept[name] != (entry.is_dir, None if entry.is_dir else entry.version)]
+    return new + [name for name in kept if name not in shown]
 
 
 def _listable(view: View, folder: Record, store: Store) -> bool:

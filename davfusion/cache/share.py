@@ -21,6 +21,7 @@ from davfusion.cache.fetch import Fetcher
 from davfusion.cache.flusher import Flusher
 from davfusion.cache.index import Durability, Index, LockRow, Record, View
 from davfusion.cache.listing import Freshness, Lister
+from davfusion.cache.measured import Measured
 from davfusion.cache.node import Lock, Node, PropertyChange, Quota
 from davfusion.cache.opening import Opener
 from davfusion.cache.reader import Reader
@@ -82,6 +83,7 @@ class Share:
         self.accesses = AccessCounter(self.index)
         self.fetcher = Fetcher(self.index, store, self.files, self.space, self.accesses)
         self.opener = Opener(self.index, self.files, self.fetcher, self.accesses)
+        self._quota = Measured(self._measure_quota)
         self.flusher = None if flush else Flusher(self.index, self.files)
         if self.flusher is not None:
             self.flusher.start()
@@ -130,10 +132,15 @@ class Share:
 
     def walk(self, folder: Node) -> Iterator[Node]:
         """All descendants, a folder before its members."""
-        for child in self.children(folder):
+        pending = [iter(self.children(folder))]
+        while pending:
+            child = next(pending[-1], None)
+            if child is None:
+                pending.pop()
+                continue
             yield child
             if child.is_folder:
-                yield from self.walk(child)
+                pending.append(iter(self.children(child)))
 
     def make_folder(self, path: str, *, guard: Guard | None = None, modified: float | None = None) -> Node:
         """A new folder. Raises NodeExistsError, NoParentError."""
@@ -298,7 +305,10 @@ class Share:
     # -- space ------------------------------------------------------------------------------------
 
     def quota(self) -> Quota:
-        """Bytes used by the share and bytes that can still be written (RFC 4331)."""
+        """Bytes used by the share and bytes that can still be written (RFC 4331); of a large share seconds old."""
+        return self._quota.get()
+
+    def _measure_quota(self) -> Quota:
         view = self.index.view()
         available = self.space.available()
         store_free = view.operations.meta("store_free")
@@ -328,8 +338,8 @@ class Share:
             record = view.nodes.get(pending.pop())
             if record is None:
                 continue
-            if record.listed is None and record.is_synced:
-                self.lister.refresh(record.id)
+            if record.listed is None:
+                self.lister.ensure(record)
             pending += [child.id for child in self.index.view().nodes.children(record.id) if child.is_folder]
 
     def _due(self, view: View) -> float:

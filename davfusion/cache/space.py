@@ -61,8 +61,11 @@ class Space:
 
     def available(self) -> int:
         """Bytes that a new body may have at most if everything clean went."""
-        dirty = self._index.view().nodes.dirty_bytes() + self._files.received_bytes() + self._index.size()
-        return max(0, min(self._limits.cache_size - dirty, self._disk_free()))
+        view = self._index.view()
+        needed = view.contents.unsynced_bytes()
+        staying = needed + self._files.received_bytes() + self._index.size()
+        evictable = view.operations.cached_bytes() - needed
+        return max(0, min(self._limits.cache_size - staying, self._disk_free() + evictable))
 
     def reserve(self, length: int) -> None:
         """Make sure that a body of `length` bytes has room. Raises CacheFullError."""

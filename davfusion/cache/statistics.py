@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 
+from davfusion.cache.errors import CacheFullError
 from davfusion.cache.index import Index, View
+from davfusion.store.errors import StoreError
+
+log = logging.getLogger("davfusion.cache.statistics")
 
 FLUSH_EVERY = 5.0
 """Seconds between two additions to the index at least: opening a file must not cost a transaction."""
@@ -26,6 +31,8 @@ class AccessCounter:
         self._downloading = 0.0
         self._uses: dict[int, float] = {}
         self._flushed = time.monotonic()
+        self.flush_every = FLUSH_EVERY
+        """Seconds between two additions to the index at least."""
 
     def hit(self) -> None:
         """A file was opened that was wholly in the cache."""
@@ -65,8 +72,12 @@ class AccessCounter:
             self._index.write(lambda view: _add(view, sums, uses))
 
     def _flush_when_due(self) -> None:
-        if time.monotonic() - self._flushed > FLUSH_EVERY:
+        if time.monotonic() - self._flushed <= self.flush_every:
+            return
+        try:
             self.flush()
+        except (CacheFullError, StoreError) as error:
+            log.warning("accesses not counted", extra={"problem": str(error)})  # reading goes on
 
 
 def _add(view: View, sums: dict[str, int], uses: dict[int, float]) -> None:

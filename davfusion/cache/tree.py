@@ -17,8 +17,6 @@ from davfusion.store.interface import split
 _FRESH = {"attempts": 0, "problem": None, "parked": 0}
 """A local change gives a node that had failed a new start."""
 
-_COPIED = ("id", "folder", "parent", "name", "content", "modified", "created", "media_type", "listed", "due")
-
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -119,17 +117,7 @@ def copy(view: View, source: str, destination: str, *, overwrite: bool, infinite
     record = _source(view, source, destination)
     where = place(view, destination)
     _make_way(view, where, destination, overwrite=overwrite, due=due)
-    now = view.now()
-    ids = {record.id: view.nodes.last_id() + 1}
-    rows = [_copy_of(record, ids[record.id], where.parent.id, where.name, now, due)]
-    if record.is_folder and infinite:
-        for below, _ in view.nodes.subtree(record.id):
-            assert below.parent is not None and below.local_name is not None
-            ids[below.id] = ids[record.id] + len(ids)
-            rows.append(_copy_of(below, ids[below.id], ids[below.parent], below.local_name, now, due))
-    view.nodes.insert_many(_COPIED, rows)
-    for original, duplicate in ids.items():
-        view.properties.copy(original, duplicate)
+    view.nodes.copy(record.id, parent=where.parent.id, name=where.name, now=view.now(), due=due, infinite=infinite)
     return where.occupant is None
 
 
@@ -169,9 +157,3 @@ def _locks_inside(view: View, record: Record, path: str) -> list[LockRow]:
         return view.locks.on(record.id, now)
     tokens = {lock.token for lock in view.locks_under(path)}
     return [row for row in view.locks.all(now) if row.node == record.id or row.token in tokens]
-
-
-def _copy_of(record: Record, node: int, parent: int, name: str, now: float, due: float) -> tuple[object, ...]:
-    listed = now if record.is_folder else None
-    return (node, record.is_folder, parent, name, record.content, record.modified, now, record.media_type,
-            listed, due)

@@ -1,4 +1,4 @@
-"""The contract of stores over a share: before anything was uploaded, and after everything was, with nothing kept here."""
+"""The contract of stores over a share: before anything was uploaded, and after everything was and nothing is kept."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ import pytest
 
 from davfusion.cache.contents import ORPHAN_AGE, ContentFiles
 from davfusion.cache.errors import CacheFullError, NoParentError, WrongKindError
-from davfusion.cache.index import Durability
+from davfusion.cache.index import Durability, Index
 from davfusion.cache.node import Node
 from davfusion.cache.share import CacheSettings, Share
 from davfusion.cache.space import SpaceLimits
 from davfusion.store.errors import TooLargeError
 from davfusion.store.memory import MemoryStore
 from tests.cache.conftest import MakeShare
-from tests.cache.world import names, read, save
+from tests.cache.world import Clock, names, read, save, store_bytes
 
 
 def anything(_unannounced: int) -> None:
@@ -287,3 +287,56 @@ def test_a_disk_that_fills_up_costs_only_what_did_not_fit(small_disk: Path, insi
     assert share.files.received_bytes() == 0
     assert len(list(share.files.files())) == len(saved)
     share.close()
+
+
+@pytest.mark.program("root")
+@pytest.mark.program("mount")
+def test_reading_goes_on_when_the_disk_is_full(small_disk: Path, inside: MemoryStore, clock: Clock) -> None:
+    store_bytes(inside, "/folder/far", b"f" * 3_000_000)
+    share = Share(small_disk, inside, settings=CacheSettings(limits=SpaceLimits(min_free=0)),
+                  index=Index(small_disk / "index.db", clock=clock))
+    assert names(share, "/folder") == ["far"]
+    save(share, "/near", b"n" * 100_000)
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast, pytest.raises(OSError, match="No space"):
+        while True:
+            ballast.write(b"x" * 4096)
+    store_bytes(inside, "/folder/new", b"x")
+    clock.advance(1000)
+    share.accesses.flush_every = 0.0
+    for _ in range(3):
+        assert names(share) == ["folder", "near"]
+        assert read(share, "/near") == b"n" * 100_000
+        assert "far" in names(share, "/folder")
+        with pytest.raises(CacheFullError):
+            save(share, "/more", b"x" * 100_000)
+    (small_disk / "ballast").unlink()
+    assert save(share, "/more", b"x" * 100_000).size == 100_000
+    clock.advance(1000)
+    assert names(share, "/folder") == ["far", "new"]
+    share.close()
+
+
+_PASSING = """
+import resource, signal, sys
+from pathlib import Path
+from davfusion.cache.share import Share
+from davfusion.store.local import LocalStore
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+share = Share(Path(sys.argv[1]), LocalStore(Path(sys.argv[2])))
+node = share.find("/f")
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, resource.RLIM_INFINITY))
+with share.open(node) as reader:
+    data = b"".join(iter(lambda: reader.read(300_000), b""))
+print(data == (Path(sys.argv[2]) / "f").read_bytes())
+share.close()
+"""
+
+
+def test_what_the_disk_does_not_take_passes_through(tmp_path: Path) -> None:
+    for name in ("state", "store"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "store" / "f").write_bytes(os.urandom(20_000_000))
+    run = subprocess.run([sys.executable, "-c", _PASSING, str(tmp_path / "state"), str(tmp_path / "store")],
+                         capture_output=True, text=True, timeout=60)
+    assert run.stdout == "True\n", run

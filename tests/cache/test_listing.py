@@ -621,3 +621,30 @@ def test_what_was_written_here_and_is_not_listed_yet_stays(
     relist(share, clock)
     assert names(share) == ["a", "folder"]
     assert share.index.view().nodes.count_dirty() == (0, 0)
+
+
+def test_a_large_folder_in_which_little_changed_writes_little(
+        share: Share, inside: MemoryStore, clock: Clock) -> None:
+    for number in range(3000):
+        store_bytes(inside, f"/{number:04}", b"x")
+    assert len(names(share)) == 3000
+    transactions = 0
+    write = share.index.write
+
+    def counting(change):  # type: ignore[no-untyped-def]
+        nonlocal transactions
+        transactions += 1
+        return write(change)
+
+    share.index.write = counting  # type: ignore[method-assign]
+    relist(share, clock)
+    assert len(names(share)) == 3000
+    assert transactions == 1, "only that it was listed"
+    store_bytes(inside, "/0007", b"changed")
+    inside.delete("/0008", is_dir=False)
+    inside.create_directory("/new")
+    relist(share, clock)
+    assert len(names(share)) == 3000
+    assert transactions == 3
+    assert read(share, "/0007") == b"changed"
+    assert share.find("/0008") is None

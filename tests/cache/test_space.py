@@ -189,3 +189,15 @@ def test_the_count_of_held_bytes_is_what_the_rows_say(small: Share, inside: Memo
     counted = view.operations.cached_bytes()
     assert small.index.write(lambda view: view.contents.recount()) == counted
     assert counted == sum(small.files.path(file).stat().st_size for file in small.files.files())
+
+
+def test_copies_of_what_is_not_here_take_no_room(small: Share, inside: MemoryStore) -> None:
+    store_bytes(inside, "/far", b"y" * 15 * MB)
+    small.lister.refresh(1)
+    save(small, "/near", b"x" * MB)
+    for number in range(5):
+        small.copy("/far", f"/copy-{number}", overwrite=False)
+        small.copy("/near", f"/near-{number}", overwrite=False)
+    available = small.quota().available
+    assert available is not None and LIMIT - 2 * MB < available < LIMIT - MB
+    save(small, "/new", b"z" * 10 * MB)

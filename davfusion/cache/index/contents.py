@@ -111,6 +111,14 @@ class Contents:
         """Note a use, for the order of eviction."""
         self._connection.execute("UPDATE content SET used = ? WHERE id = ?", (now, content))
 
+    def unsynced_bytes(self) -> int:
+        """Bytes held here that a file which is not in the store yet needs; each content once."""
+        row = self._connection.execute(
+            "SELECT coalesce(sum(held), 0) FROM content WHERE id IN ("
+            "SELECT n.content FROM node n WHERE n.dirty = 1 AND n.content IS DISTINCT FROM n.synced_content)"
+        ).fetchone()
+        return int(row[0])
+
     # -- what may go ----------------------------------------------------------------------------
 
     def evictable(self, limit: int) -> list[Content]:

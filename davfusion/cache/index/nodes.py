@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from davfusion.cache.index.record import COLUMNS, FROM, Record
@@ -120,6 +120,17 @@ class Nodes:
         """All nodes that the store is known to hold directly in the folder."""
         return self._many("n.synced_folder = ?", (folder,))
 
+    def seen_in_store_folder(self, folder: str) -> dict[str, tuple[bool, str | None] | None]:
+        """What the store is known to hold directly in the folder: by name whether it is a folder, and the version.
+
+        None for what the store itself has not shown since it was written; of a folder the version is None.
+        """
+        rows = self._connection.execute(
+            "SELECT synced_name, folder, synced_version, confirmed FROM node "
+            "WHERE synced_folder = ? AND synced_name <> ''", (folder,))
+        return {name: (bool(is_folder), None if is_folder else version) if is_folder or confirmed else None
+                for name, is_folder, version, confirmed in rows}
+
     def any_in_store_folder(self, folder: str, other_than: int = 0) -> bool:
         """Whether the store is known to hold anything directly in the folder, except one node."""
         return self._exists(
@@ -210,10 +221,27 @@ class Nodes:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def insert_many(self, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-        """Many new nodes at once."""
-        marks = ", ".join("?" * len(columns))
-        self._connection.executemany(f"INSERT INTO node ({', '.join(columns)}) VALUES ({marks})", rows)
+    def copy(self, node: int, *, parent: int, name: str, now: float, due: float, infinite: bool) -> None:
+        """Copy a local node, with all below it if `infinite`, as new ones; contents are shared, properties copied."""
+        connection = self._connection
+        connection.execute("CREATE TEMP TABLE IF NOT EXISTS copied (old INTEGER PRIMARY KEY, new INTEGER)")
+        connection.execute("DELETE FROM temp.copied")
+        connection.execute(
+            "WITH RECURSIVE below (id) AS (VALUES (?) UNION ALL "
+            "SELECT n.id FROM below b JOIN node n ON n.parent = b.id WHERE ?) "
+            "INSERT INTO temp.copied (old, new) SELECT id, ? + row_number() OVER () FROM below",
+            (node, infinite, self.last_id()))
+        connection.execute(
+            "INSERT INTO node (id, folder, parent, name, content, modified, created, media_type, listed, due) "
+            "SELECT c.new, n.folder, CASE WHEN n.id = ?1 THEN ?2 ELSE p.new END, "
+            "CASE WHEN n.id = ?1 THEN ?3 ELSE n.name END, n.content, n.modified, ?4, n.media_type, "
+            "CASE WHEN n.folder THEN ?4 END, ?5 "
+            "FROM temp.copied c JOIN node n ON n.id = c.old LEFT JOIN temp.copied p ON p.old = n.parent",
+            (node, parent, name, now, due))
+        connection.execute(
+            "INSERT INTO property (node, name, xml) "
+            "SELECT c.new, p.name, p.xml FROM temp.copied c JOIN property p ON p.node = c.old")
+        connection.execute("DELETE FROM temp.copied")
 
     def last_id(self) -> int:
         """The highest id ever given; the next is one more."""
