@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import sqlite3
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +29,10 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT = 30.0
 """Seconds that a transaction waits for one of another process."""
+BUSY_PAUSE = (0.0003, 0.0015)
+"""Seconds between two attempts to begin a transaction, at random so that processes do not keep step."""
+PATIENCE = 0.05
+"""Seconds after which a waiting write looks for itself whether somebody still commits."""
 LARGEST_BATCH = 64
 """Writes committed together at most, so that no transaction becomes long."""
 
@@ -43,11 +49,13 @@ class Durability(Enum):
 class _Write(Generic[T]):
     """One requested transaction and, once committed or failed, its outcome."""
 
-    __slots__ = ("change", "done", "error", "result")
+    __slots__ = ("change", "done", "error", "result", "signal")
 
     def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
         self.change = change
-        self.done = threading.Event()
+        self.done = False
+        self.signal = threading.Event()
+        """It is done, or its thread may be the one that commits next."""
         self.result: T | None = None
         self.error: BaseException | None = None
 
@@ -77,6 +85,7 @@ class Database:
         self._writer = self._connect()
         self._closed = False
         self._migrate()
+        self._writer.execute("PRAGMA busy_timeout = 0")
 
     # -- transactions ---------------------------------------------------------------------------
 
@@ -99,18 +108,26 @@ class Database:
         """
         write = _Write(change)
         self._queue.append(write)
-        while not write.done.is_set():
-            if self._writing.acquire(timeout=0.05):
+        while not write.done:
+            if self._writing.acquire(blocking=False):
                 try:
                     self._commit_queued(until=write)
                 finally:
                     self._writing.release()
+                self._signal_next()
+            else:
+                write.signal.wait(PATIENCE)
+                write.signal.clear()
         if write.error is not None:
             raise write.error
         return write.result  # type: ignore[return-value]
 
+    def _signal_next(self) -> None:
+        with contextlib.suppress(IndexError):
+            self._queue[0].signal.set()
+
     def _commit_queued(self, until: _Write[Any]) -> None:
-        while not until.done.is_set():
+        while not until.done:
             batch: list[_Write[Any]] = []
             while self._queue and len(batch) < LARGEST_BATCH:
                 batch.append(self._queue.popleft())
@@ -121,7 +138,7 @@ class Database:
     def _commit(self, batch: list[_Write[Any]]) -> None:
         connection = self._writer
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             for write in batch:
                 self._run(connection, write)
             connection.execute("COMMIT")
@@ -132,7 +149,22 @@ class Database:
                 connection.execute("ROLLBACK")
         finally:
             for write in batch:
-                write.done.set()
+                write.done = True
+                write.signal.set()
+
+    @staticmethod
+    def _begin(connection: sqlite3.Connection) -> None:
+        """SQLite's own waiting grows to 100 ms a step, in which other processes commit many times: ours is even."""
+        deadline = time.monotonic() + BUSY_TIMEOUT
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(*BUSY_PAUSE))
 
     @staticmethod
     def _run(connection: sqlite3.Connection, write: _Write[Any]) -> None:
