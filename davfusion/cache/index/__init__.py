@@ -20,7 +20,7 @@ from davfusion.cache.index.locks import LockRow, Locks, Properties
 from davfusion.cache.index.nodes import Nodes
 from davfusion.cache.index.operations import Kind, Operation, Operations
 from davfusion.cache.index.record import Record
-from davfusion.cache.node import Lock, Node
+from davfusion.cache.node import ROOT_ID, Lock, Node
 from davfusion.store.errors import TemporaryError
 
 __all__ = ["Content", "Durability", "Index", "Kind", "LockRow", "Operation", "Record", "View"]
@@ -98,7 +98,7 @@ class Index:
         self._database = Database(path, durability=durability)
         self._clock = clock
         self._nonce = ""
-        self._nonce = self._database.write(_nonce)
+        self._nonce = self._database.write(lambda connection: _begin(connection, clock()))
 
     def view(self) -> View:
         """The index outside any transaction: each query sees the last commit."""
@@ -145,13 +145,17 @@ def _translated(error: sqlite3.OperationalError) -> Exception:
     return error
 
 
-def _nonce(connection: sqlite3.Connection) -> str:
-    """Tells the entity tags of this index from those of any other that served the same names."""
+def _begin(connection: sqlite3.Connection, now: float) -> str:
+    """The nonce, which tells the entity tags of this index from those of any other that served the same names.
+
+    Made at the first opening, when the root gets its times too.
+    """
     operations = Operations(connection)
     nonce = operations.meta("nonce")
     if nonce is None:
         nonce = secrets.token_hex(5)
         operations.set_meta("nonce", nonce)
+        Nodes(connection).update(ROOT_ID, modified=now, created=now)
     return nonce
 
 
