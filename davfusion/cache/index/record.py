@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 COLUMNS = (
     "n.id, n.folder, n.parent, n.name, n.content, n.modified, n.created, n.media_type, n.synced_parent, "
@@ -12,15 +11,14 @@ COLUMNS = (
     "n.scattered, n.due, n.attempts, n.problem, n.parked, n.dirty, c.size, c.whole")
 """What `Record.of` reads; `n` is the node, `c` its content."""
 
-_BOOLEANS = (1, 14, 16, 20, 21, 23)
-_SIZE = 22
-
 FROM = "FROM node n LEFT JOIN content c ON c.id = n.content"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One node with its local side, its synced side and the state of its synchronisation."""
+class Record(NamedTuple):
+    """One node with its local side, its synced side and the state of its synchronisation.
+
+    A tuple, because a listing of a large folder makes one for each of its members.
+    """
 
     id: int
     is_folder: bool
@@ -52,11 +50,13 @@ class Record:
     @classmethod
     def of(cls, row: tuple[Any, ...] | sqlite3.Row) -> Record:
         """The record of a row selected by COLUMNS."""
-        values: list[Any] = list(row)
-        for position in _BOOLEANS:
-            values[position] = bool(values[position])
-        values[_SIZE] = values[_SIZE] or 0
-        return cls(*values)
+        (node, is_folder, parent, local_name, content, modified, created, media_type, synced_parent, synced_folder,
+         synced_name, synced_content, synced_version, replaced, confirmed, listed, scattered, due, attempts, problem,
+         parked, dirty, size, whole) = row
+        return cls(
+            node, is_folder == 1, parent, local_name, content, modified, created, media_type, synced_parent,
+            synced_folder, synced_name, synced_content, synced_version, replaced, confirmed == 1, listed,
+            scattered == 1, due, attempts, problem, parked == 1, dirty == 1, size or 0, whole == 1)
 
     def was_replaced(self, version: str | None) -> bool:
         """Whether our writes since the last confirmation replaced this version."""
