@@ -8,7 +8,6 @@ was received without a flush is verified, what was fetched is fetched again.
 from __future__ import annotations
 
 import logging
-import random
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,12 +136,8 @@ class _Recovery:
 
     def sample_is_bad(self) -> bool:
         """Whether one of a few cache files is missing: somebody cleaned up in the state directory."""
-        view = self._index.view()
-        last = view.contents.last_id()
-        starts = sorted(random.sample(range(last), min(SAMPLE, last)))
-        sample = {content.id: content for start in starts for content in view.contents.with_files(start, 1)}
         return any(content.whole and content.size and self._size(content) != content.size
-                   for content in sample.values())
+                   for content in self._index.view().contents.sample(SAMPLE))
 
     def _size(self, content: Content) -> int:
         try:

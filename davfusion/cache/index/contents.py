@@ -99,10 +99,6 @@ class Contents:
         self._connection.execute(
             "UPDATE content SET replaces = ? WHERE id = ? AND flushed = 0 AND id <> ?", (replaced, content, replaced))
 
-    def last_id(self) -> int:
-        """The highest id there is; 0 when there is none."""
-        return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM content").fetchone()[0])
-
     def unflushed(self) -> list[Content]:
         """Contents whose cache files may not be on stable storage yet."""
         return self._many("flushed = 0 AND file IS NOT NULL", ())
@@ -168,6 +164,11 @@ class Contents:
     def with_files(self, after: int, limit: int) -> list[Content]:
         """Contents with a cache file and an id above `after`, by id."""
         return self._many("file IS NOT NULL AND id > ? ORDER BY id LIMIT ?", (after, limit))
+
+    def sample(self, limit: int) -> list[Content]:
+        """Some contents with a cache file: those used last and those not used for longest."""
+        return [*self._many("file IS NOT NULL ORDER BY used DESC LIMIT ?", (limit // 2,)),
+                *self._many("file IS NOT NULL ORDER BY used LIMIT ?", (limit // 2,))]
 
     def partial(self) -> list[Content]:
         """Contents of which only a part is held."""
