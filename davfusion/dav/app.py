@@ -10,18 +10,18 @@ from wsgiref.types import StartResponse
 
 from wsgidav.wsgidav_app import WsgiDAVApp
 
+from davfusion.accounts.rights import Principal
 from davfusion.cache.share import Share
 from davfusion.dav import xml
 from davfusion.dav.errors import HttpError, http_error
 from davfusion.dav.href import decode, from_wsgi
 from davfusion.dav.lock_storage import ShareLockStorage
-from davfusion.dav.mounts import Location, Mounts, spelled_path
+from davfusion.dav.mounts import Location, Mounts, spelled_path, spelled_place
 from davfusion.dav.options import dav_headers
 from davfusion.dav.provider import ShareProvider
 from davfusion.dav.request import (
     Authenticate,
     DavSettings,
-    Principal,
     Request,
     Response,
     anonymous,
@@ -93,22 +93,25 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
         if environ["REQUEST_METHOD"] != "OPTIONS" or environ.get("PATH_INFO") != "*":
             location = self.mounts.locate(_decoded_path(environ), script_path(environ))
         if location is not None:
+            if not principal.may(location.share.name, write=False):
+                raise HttpError(403, "You have no rights on this share")
             environ["davfusion.request"] = self._request(environ, location, principal)
             return self._servers[location.place](environ, start_response)
-        response = self._outside_shares(environ)
+        response = self._outside_shares(environ, principal)
         start_response(response.status_line, response.headers)
         return response.body
 
-    def _outside_shares(self, environ: dict[str, Any]) -> Response:
+    def _outside_shares(self, environ: dict[str, Any], principal: Principal) -> Response:
         if environ["REQUEST_METHOD"] == "OPTIONS" and environ.get("PATH_INFO") == "*":
             return empty(200, [("Allow", _ALL_METHODS), *dav_headers(read_only=False)])
         if environ.get("PATH_INFO", "").strip("/"):
             raise HttpError(404, "No share has this name")
-        return self._root.answer(environ)
+        return self._root.answer(environ, principal)
 
     def _request(self, environ: dict[str, Any], location: Location, principal: Principal) -> Request:
         try:
-            path, node = spelled_path(location.share, location.path)
+            look_up = spelled_place if environ["REQUEST_METHOD"] in ("PUT", "MKCOL") else spelled_path
+            path, node = look_up(location.share, location.path)
         except StoreError:
             if environ["REQUEST_METHOD"] != "OPTIONS":
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from davfusion.cache.node import Node
@@ -64,20 +64,30 @@ class Mounts:
 
 
 def spelled_path(share: Share, path: str) -> tuple[str, Node | None]:
-    """The local path as the share spells it, and what is there.
+    """The local path as the share spells it, and what is there. Raises StoreError when the store had to be asked."""
+    return _spelled(share.find, path)
+
+
+def spelled_place(share: Share, path: str) -> tuple[str, Node | None]:
+    """As `spelled_path`, for what is about to be written, which a known folder takes while the store is away."""
+    return _spelled(share.find_place, path)
+
+
+def _spelled(find: Callable[[str], Node | None], path: str) -> tuple[str, Node | None]:
+    """Look a path up by any spelling.
 
     Clients write the same name composed (NFC) or decomposed (NFD); what exists is found under either, part by
-    part, the client's own spelling first. What does not exist keeps the client's spelling. Raises StoreError.
+    part, the client's own spelling first. What does not exist keeps the client's spelling.
     """
-    node = share.find(path)
+    node = find(path)
     if node is not None or path.isascii():
         return path, node
-    found: Node | None = share.find("/")
+    found: Node | None = find("/")
     folder = ""
     segments = path[1:].split("/")
     for index, segment in enumerate(segments):
         for name in (segment, *spellings(segment)):
-            found = share.find(f"{folder}/{name}")
+            found = find(f"{folder}/{name}")
             if found is not None:
                 folder = found.path
                 break

@@ -76,7 +76,7 @@ def _check_target(request: Request) -> None:
     if request.ends_in_slash:
         raise HttpError(409, "A file's URL does not end in /")
     if request.node is None:
-        folder = request.share.find(parent(request.path))
+        folder = request.share.find_place(parent(request.path))
         if folder is None or not folder.is_folder:
             raise HttpError(409, "The folder of this path does not exist")
 

@@ -7,26 +7,19 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from davfusion.accounts.rights import Principal
 from davfusion.cache.node import Node
 from davfusion.cache.share import Share
 from davfusion.dav.destination import Origin, url_path
 from davfusion.dav.errors import HttpError
 from davfusion.dav.href import from_wsgi, href, xml_href
-from davfusion.dav.mounts import Location, Mounts, spelled_path
+from davfusion.dav.mounts import Location, Mounts, spelled_place
 
 Environ = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks. Locks belong to the name."""
-
-    name: str
-    may_write: bool = True
-
-
 Authenticate = Callable[[Environ], Principal | None]
-"""Tells who sent a request; None asks the client to sign in."""
+"""Tells who sent a request; None asks the client to sign in. May raise SignInError."""
 
 
 def anonymous(environ: Environ) -> Principal:
@@ -78,7 +71,7 @@ class Request:
     @property
     def read_only(self) -> bool:
         """Whether this person may change nothing in this share."""
-        return self.share.read_only or not self.principal.may_write
+        return self.share.read_only or not self.principal.may(self.share.name, write=True)
 
     def locate(self, raw_url: str) -> Location | None:
         """The place that a URL in a header names; None where it is on this server but in no share.
@@ -93,8 +86,8 @@ class Request:
         return self.mounts.locate(path[len(script_name):] or "/", script_name)
 
     def spelled(self, location: Location) -> tuple[str, Node | None]:
-        """The local path of a place as its share spells it, and what is there."""
-        return spelled_path(location.share, location.path)
+        """The local path of a destination as its share spells it, and what is there."""
+        return spelled_place(location.share, location.path)
 
     def href(self, node: Node) -> str:
         """The URL path of a node of this share, as for a header."""
