@@ -153,9 +153,12 @@ def _settle_folders(view: View, parent: int, folder: str) -> None:
     current: int | None = parent
     while folder and current is not None:
         record = view.nodes.get(current)
-        if record is None:
+        if record is None or record.is_root:
             return
         above, _, name = folder.rpartition("/")
+        owner = view.nodes.at_store(above, name)
+        if owner is not None and owner.id != record.id and view.nodes.path(owner.id) is not None:
+            return  # moved elsewhere since the step was planned: the folder there is another one's
         if record.synced_path is None:
             _clear_place(view, folder, record.id)
             view.nodes.update(record.id, synced_parent=record.parent, synced_folder=above, synced_name=name,

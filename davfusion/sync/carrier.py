@@ -272,7 +272,7 @@ class Carrier:
             case Delete() | DeleteFolder():
                 synced.removed(view, step.path)
             case MakeFolder():
-                self._finish_folder(view, step, folders)
+                self._finish_folder(view, step, record, folders)
             case MoveFolder():
                 mover = view.nodes.get(step.node)
                 above = mover.parent if mover is not None and mover.parent is not None else parent
@@ -282,8 +282,8 @@ class Carrier:
             view.operations.finish(operation.id, view.now())
 
     @staticmethod
-    def _finish_folder(view: View, step: MakeFolder, folders: bool) -> None:
-        made = view.nodes.get(step.node)
+    def _finish_folder(view: View, step: MakeFolder, record: Record, folders: bool) -> None:
+        made = record if step.node == record.id else view.nodes.get(step.node)
         parent = made.parent if made is not None and made.parent is not None else 1
         synced.made_folder(view, step.node, path=step.path, parent=parent, marker=not folders, folders=folders)
 

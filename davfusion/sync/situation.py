@@ -174,7 +174,7 @@ def _keeps(view: View, record: Record, path: str | None, can: Capabilities) -> t
         if view.nodes.any_in_store_folder(leaving.synced_folder, other_than=leaving.id):
             return None
         folder = view.nodes.at_store(*synced.place_of(leaving.synced_folder))
-        if folder is None or folder.synced_version == synced.MARKER:
+        if folder is None or not folder.is_folder or folder.synced_version == synced.MARKER:
             return None
         if view.nodes.path(folder.id) == folder.synced_path:
             return folder.id, leaving.synced_folder

@@ -35,6 +35,9 @@ REGRESSIONS = [
     ("bucket", "everything", 0),
     ("bucket", "calm", 0),  # members of a deleted folder were forgotten again and again
     ("folders", "everything", 2),
+    ("bucket", "calm", 1014),  # a renamed folder took the place of a file, whose object was forgotten
+    ("bucket", "edited", 2055),  # a file was given a folder's marker
+    ("bucket", "interleaved", 2054),  # a folder made while it was moved marked the root as scattered
 ]
 
 
