@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,44 +73,45 @@ def test_rclone_carries_a_tree(drive: Drive, tmp_path: Path) -> None:
     rclone("check", str(tree), webdav(drive.server, "lib"), "--download")
     rclone("copy", webdav(drive.server, "lib"), str(tmp_path / "back"), "--create-empty-src-dirs")
     assert_same(expected, fingerprint(tmp_path / "back"))
-    drive.server.sync(600)
+    drive.server.sync(150)
     assert_bucket_holds(drive, "lib", expected, tmp_path / "bucket")
 
 
 @contextlib.contextmanager
-def davfs_mount(url: str, folder: Path) -> Iterator[Path]:
-    """A kernel mount. The daemon runs as user davfs2, which must reach its cache."""
-    cache, point, secrets, conf = (folder / name for name in ("cache", "mount", "secrets", "conf"))
-    cache.mkdir(parents=True)
-    point.mkdir()
+def davfs_mount(url: str) -> Iterator[Path]:
+    """A kernel mount with a new cache. The daemon runs as user davfs2, which must reach it."""
     account = pwd.getpwnam("davfs2")
-    os.chown(cache, 0, account.pw_gid)
-    cache.chmod(0o775)
-    for parent in (folder, *folder.parents):
-        if parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    secrets.touch(mode=0o600)
-    conf.write_text(f"ask_auth 0\nuse_locks 1\ncache_dir {cache}\ndelay_upload 0\ngui_optimize 0\n"
-                    f"buf_size 128\nsecrets {secrets}\n")
     environ = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    run("mount.davfs", url, str(point), "-o", f"conf={conf},uid=0,gid=0", stdin=subprocess.DEVNULL, env=environ)
-    try:
-        yield point
-    finally:
-        run("umount.davfs", str(point), env=environ)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        cache, point, secrets, conf = (folder / part for part in ("cache", "mount", "secrets", "conf"))
+        cache.mkdir()
+        point.mkdir()
+        os.chown(cache, 0, account.pw_gid)
+        cache.chmod(0o775)
+        secrets.touch(mode=0o600)
+        conf.write_text(f"ask_auth 0\nuse_locks 1\ncache_dir {cache}\ndelay_upload 0\ngui_optimize 0\n"
+                        f"buf_size 128\nsecrets {secrets}\n")
+        run("mount.davfs", url, str(point), "-o", f"conf={conf},uid=0,gid=0", stdin=subprocess.DEVNULL,
+            env=environ)
+        try:
+            yield point
+        finally:
+            run("umount.davfs", str(point), env=environ)
 
 
 @pytest.mark.program("mount.davfs", "rsync", "/dev/fuse", "root")
 def test_a_kernel_mount_carries_a_tree(drive: Drive, tmp_path: Path) -> None:
     tree = python_tree(tmp_path / "tree")
     expected = fingerprint(tree)
-    with davfs_mount(drive.server.url, tmp_path / "in") as mount:
+    with davfs_mount(drive.server.url) as mount:
         run("rsync", "--recursive", "--inplace", "--whole-file", f"{tree}/", f"{mount}/lib/")
-    with davfs_mount(drive.server.url, tmp_path / "out") as mount:
+    with davfs_mount(drive.server.url) as mount:
         # a second mount has an empty cache of its own: what it shows comes from the server
         run("rsync", "--recursive", "--exclude", "lost+found", f"{mount}/lib/", f"{tmp_path}/back/")
     assert_same(expected, fingerprint(tmp_path / "back"))
-    drive.server.sync(600)
+    drive.server.sync(150)
     assert_bucket_holds(drive, "lib", expected, tmp_path / "bucket")
 
 
@@ -139,7 +141,7 @@ def test_a_cadaver_session_carries_a_tree(drive: Drive, tmp_path: Path) -> None:
     output = cadaver(drive.server.url, download, tmp_path)
     assert output.count("succeeded.") == len(download)
     assert_same(expected, fingerprint(back))
-    drive.server.sync(600)
+    drive.server.sync(150)
     assert_bucket_holds(drive, "lib", expected, tmp_path / "bucket")
 
 
