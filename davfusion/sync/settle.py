@@ -12,7 +12,7 @@ from davfusion.cache import synced
 from davfusion.cache.adopt import adopt
 from davfusion.cache.index import Kind, Operation, Record, View
 from davfusion.cache.share import Share
-from davfusion.store.errors import NotFoundError, StoreError
+from davfusion.store.errors import ConflictError, NotFoundError
 from davfusion.store.interface import Metadata, split
 
 log = logging.getLogger("davfusion.sync.settle")
@@ -178,9 +178,8 @@ class Settler:
             try:
                 if not self._share.fetcher.fetch_whole(content.id):
                     return False
-            except (NotFoundError, StoreError) as error:
-                log.info("copy in doubt cannot be compared", extra={"path": shown.path, "problem": str(error)})
-                raise
+            except (NotFoundError, ConflictError):
+                return self._kept_its_version(operation, shown)
             content = self._index.view().contents.get(content.id)
         if content is None or content.file is None:
             return False
@@ -189,3 +188,9 @@ class Settler:
                 if ours.read(len(piece)) != piece:
                     return False
             return not ours.read(1)
+
+    def _kept_its_version(self, operation: Operation, shown: Metadata) -> bool:
+        """The bytes to compare with went away with the move: a rename may keep the version."""
+        record = self._index.view().nodes.get(operation.node)
+        return (record is not None and record.synced_content == operation.content
+                and record.synced_version == shown.version)
