@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from davfusion.cache.index import Kind
 from davfusion.cache.listing import Freshness
 from davfusion.cache.node import PropertyChange
 from davfusion.cache.share import CacheSettings, Share
-from davfusion.store.errors import PermanentError, TemporaryError
+from davfusion.store.errors import NotFoundError, PermanentError, TemporaryError
 from davfusion.store.faults import Call, Fault, FaultyStore
-from davfusion.store.interface import Capabilities, Store
+from davfusion.store.interface import Capabilities, Metadata, Store
 from davfusion.store.memory import MemoryStore
 from davfusion.store.statistics import StatisticsStore
 from tests.cache.conftest import MakeShare
@@ -338,6 +341,31 @@ def test_a_wish_for_a_new_listing_is_not_lost_in_one_under_way(
         slow.index.write(lambda view: view.nodes.update(1, listed=None))
     listing.join(10)
     assert names(slow) == ["new"]
+
+
+def test_a_folder_that_is_being_moved_in_the_store_is_not_found_to_be_empty(
+        make_share: MakeShare, inside: MemoryStore, clock: Clock) -> None:
+    class Flat(GatedStore):
+        """A store where a folder that is not there is an empty one."""
+
+        def list_pages(self, directory: str, *, recursive: bool = False) -> Iterator[list[Metadata]]:
+            with contextlib.suppress(NotFoundError):
+                yield from super().list_pages(directory, recursive=recursive)
+
+    share = make_share(Flat(inside, "nothing"))
+    store_bytes(inside, "/a/b/f", b"x")
+    assert names(share, "/a/b") == ["f"]
+    above, folder = share.find("/a"), share.find("/a/b")
+    assert above is not None and folder is not None
+    operation = share.index.write(lambda view: view.operations.begin(Kind.TREE_FROM, "/a", above.id))
+    inside.move("/a", "/z")
+    with pytest.raises(TemporaryError):
+        share.lister.refresh(folder.id)
+    assert share.find_known("/a/b/f") is not None
+    inside.move("/z", "/a")
+    share.index.write(lambda view: view.operations.finish(operation, view.now()))
+    share.lister.refresh(folder.id)
+    assert read(share, "/a/b/f") == b"x"
 
 
 # -- changes by somebody else -------------------------------------------------------------------

@@ -167,6 +167,14 @@ def test_a_lock_ends_with_a_delete(tree: Share, synced: bool) -> None:
     lock(tree, "/a/b", infinite=True)
 
 
+def test_a_deleted_file_leaves_no_lock_behind_even_while_its_object_waits_for_removal(tree: Share) -> None:
+    names(tree)
+    upload(tree, "/a/b/c", confirmed=True)
+    lock(tree, "/a/b/c")
+    tree.delete("/a/b/c")
+    assert not tree.has_locks()
+
+
 def test_overwriting_by_a_move_ends_the_locks_of_what_was_there(tree: Share) -> None:
     save(tree, "/other", b"y")
     made = lock(tree, "/a/b/c")

@@ -155,6 +155,45 @@ def test_a_cut_stream_goes_on_where_it_ended(make_share: MakeShare, inside: Memo
 
 
 @pytest.mark.parametrize("settings", [CacheSettings(), NO_ROOM], ids=["kept", "no-room"])
+def test_a_store_that_ends_early_without_a_word_is_an_error_and_not_a_short_file(
+        make_share: MakeShare, inside: MemoryStore, settings: CacheSettings) -> None:
+    class Short(StatisticsStore):
+        def read(self, path, start=0, stop=None, *, if_version=None, interrupt=None):  # type: ignore[no-untyped-def]
+            yield from super().read(path, start, min(stop, BLOCK // 2), if_version=if_version, interrupt=interrupt)
+
+    counted = Short(inside)
+    share = make_share(counted, settings)
+    store_bytes(inside, "/f", DATA[:BLOCK])
+    with pytest.raises(TemporaryError):
+        read(share, "/f")
+    assert 2 <= reads(counted) <= 5, "taken up again a few times, not for ever"
+    assert not whole(share, "/f")
+
+
+def test_a_whole_fetch_is_whole_or_an_error_or_told_to_have_no_room(
+        make_share: MakeShare, inside: MemoryStore) -> None:
+    limit = [BLOCK // 2]
+
+    class Short(StatisticsStore):
+        def read(self, path, start=0, stop=None, *, if_version=None, interrupt=None):  # type: ignore[no-untyped-def]
+            yield from super().read(path, start, min(stop, limit[0]), if_version=if_version, interrupt=interrupt)
+
+    store_bytes(inside, "/f", DATA[:20 * BLOCK])
+    share = make_share(Short(inside))
+    content = found(share, "/f").content or 0
+    with pytest.raises(TemporaryError):
+        share.fetcher.fetch_whole(content)
+    assert not whole(share, "/f")
+    limit[0] = 2**60
+    assert share.fetcher.fetch_whole(content)
+    assert whole(share, "/f")
+    assert share.fetcher.fetch_whole(content), "nothing is left to do"
+    assert not share.fetcher.fetch_whole(10**6), "there is no such content"
+    full = make_share(inside, NO_ROOM, state="full")
+    assert not full.fetcher.fetch_whole(found(full, "/f").content or 0)
+
+
+@pytest.mark.parametrize("settings", [CacheSettings(), NO_ROOM], ids=["kept", "no-room"])
 def test_a_store_that_stays_down_is_a_temporary_error_and_not_a_short_file(
         make_share: MakeShare, inside: MemoryStore, settings: CacheSettings) -> None:
     down: list[Fault] = []
