@@ -29,7 +29,7 @@ def credentials(header: str) -> Credentials | None:
     The text is UTF-8, as the server asks for; what is not is taken as ISO 8859-1, which older clients send.
     """
     match = _HEADER.fullmatch(header) if len(header) <= _LONGEST else None
-    if match is None:
+    if match is None or len(match[1]) % 4:
         return None
     try:
         raw = base64.b64decode(match[1], validate=True)

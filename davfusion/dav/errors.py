@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from davfusion.accounts import errors as accounts
 from davfusion.cache import errors as tree
 from davfusion.dav.conditions import MalformedConditionError
 from davfusion.dav.destination import ForeignURLError
@@ -41,6 +42,8 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (MalformedConditionError, 400),
     (MalformedIfError, 400),
     (ForeignURLError, 502),
+    (accounts.TooManyFailuresError, 429),
+    (accounts.SignInError, 503),
     (tree.NoSuchNodeError, 404),
     (tree.NodeExistsError, 409),
     (tree.NoParentError, 409),
@@ -78,7 +81,7 @@ def http_error(error: Exception) -> HttpError:
 
 
 def _retry_after(error: Exception, status: int) -> list[tuple[str, str]]:
-    if status not in (503, 504):
+    if status not in (429, 503, 504):
         return []
     seconds = getattr(error, "retry_after", None)
     return [("Retry-After", str(RETRY_AFTER if seconds is None else max(1, round(seconds))))]

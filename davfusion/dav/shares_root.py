@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from davfusion.accounts.rights import Principal
 from davfusion.cache.node import Node
 from davfusion.cache.share import Share
 from davfusion.dav import xml
@@ -27,33 +28,36 @@ class SharesRoot:
     def __init__(self, shares: Mapping[str, Share]) -> None:
         self._shares = shares
 
-    def answer(self, environ: Environ) -> Response:
-        """The answer to a request for the root. Raises HttpError 403 for whatever would change it."""
+    def answer(self, environ: Environ, principal: Principal) -> Response:
+        """The answer to a request for the root, which shows the shares that this person may read.
+
+        Raises HttpError 403 for whatever would change it.
+        """
         prefix = script_path(environ)
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
             return empty(200, [_ALLOW, *dav_headers(read_only=True)])
         if method in ("GET", "HEAD"):
-            return self._page(prefix)
+            return self._page(prefix, principal)
         if method == "PROPFIND":
-            return self._propfind(environ, prefix)
+            return self._propfind(environ, prefix, principal)
         raise HttpError(403, "This folder holds the shares and cannot be changed")
 
-    def _members(self) -> list[Node]:
+    def _members(self, principal: Principal) -> list[Node]:
         members = []
         for place, share in self._shares.items():
-            node = share.find("/")
+            node = share.find("/") if principal.may(share.name, write=False) else None
             if node is not None:
                 members.append(replace(node, path=place))
         return members
 
-    def _page(self, prefix: str) -> Response:
+    def _page(self, prefix: str, principal: Principal) -> Response:
         rows = [row(href(prefix, node.path, is_folder=True), node.name + "/", "", iso_date(node.modified))
-                for node in self._members()]
+                for node in self._members(principal)]
         body = page(prefix + "/", rows, has_parent=False).encode("utf-8", "replace")
         return document(200, body, "text/html; charset=utf-8")
 
-    def _propfind(self, environ: Environ, prefix: str) -> Response:
+    def _propfind(self, environ: Environ, prefix: str, principal: Principal) -> Response:
         depth = environ.get("HTTP_DEPTH", "infinity").strip().lower()
         if depth == "infinity":
             raise HttpError(403, "Ask each share by itself", condition="<D:propfind-finite-depth/>")
@@ -64,5 +68,5 @@ class SharesRoot:
         renderer = Renderer(plan, scene)
         root = Node(id=0, path="/", is_folder=True, content=None, size=0, modified=0.0, created=0.0,
                     etag='"shares"', media_type=None, dirty=False)
-        nodes = [root, *(self._members() if depth == "1" else [])]
+        nodes = [root, *(self._members(principal) if depth == "1" else [])]
         return multistatus((renderer.response(node, {}) for node in nodes), [])

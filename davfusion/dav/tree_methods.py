@@ -98,6 +98,8 @@ def _destination(request: Request) -> str:
     if not raw:
         raise HttpError(400, "The Destination header is missing")
     location = request.locate(raw)
+    if location is not None and not request.principal.may(location.share.name, write=True):
+        raise HttpError(403, "You may not write to the destination")
     if location is None or location.share is not request.share:
         raise HttpError(502, "Source and destination must be in the same share")
     if location.path == "/":

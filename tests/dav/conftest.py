@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from davfusion.accounts.rights import Principal
 from davfusion.cache.share import Share
 from davfusion.dav.app import DavFusionApp
-from davfusion.dav.request import Environ, Principal
+from davfusion.dav.request import Environ
 from davfusion.store.memory import MemoryStore
 from tests.dav.client import Client
 

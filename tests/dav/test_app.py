@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from davfusion.accounts.rights import Principal, Right, Rights
 from davfusion.cache.listing import Freshness
 from davfusion.cache.share import CacheSettings, Share
 from davfusion.dav.app import DavFusionApp
-from davfusion.dav.request import DavSettings, Environ, Principal
+from davfusion.dav.request import DavSettings, Environ
 from davfusion.store import errors
 from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.memory import MemoryStore
@@ -92,7 +93,7 @@ def test_behind_a_proxy_that_changes_scheme_and_host(share: Share) -> None:
 def test_sign_in(share: Share) -> None:
     def authenticate(environ: Environ) -> Principal | None:
         name = environ.get("HTTP_X_USER")
-        return None if name is None else Principal(name, may_write=name == "writer")
+        return None if name is None else Principal(name, Rights(Right.WRITE if name == "writer" else Right.READ))
 
     app = DavFusionApp({"/": share}, authenticate=authenticate)
     answer = Client(app).get("/")
