@@ -33,7 +33,7 @@ def adopt(view: View, folder: Record, name: str, shown: Metadata | None) -> None
     if found is Finding.SAME:
         return
     if found in _BRINGS and _is_deleted(view, folder) and not (found is Finding.ADD and folder.listed is None):
-        adopt(view, _revive(view, folder), name, shown)
+        adopt(view, revive(view, folder), name, shown)
         return
     if found is not Finding.ADD and found is not Finding.CONFIRM:
         log.info("store changed", extra={"folder": folder.synced_path, "entry": name, "finding": found.name})
@@ -64,7 +64,7 @@ def _appeared(view: View, folder: Record, name: str, shown: Metadata, occupant: 
     store_folder = synced.store_folder(folder.synced_path or "/")
     if found is Finding.JOIN and occupant is not None:
         view.nodes.update(occupant.id, synced_parent=folder.id, synced_folder=store_folder, synced_name=name,
-                          confirmed=1, listed=None, attempts=0, problem=None, parked=0)
+                          confirmed=1, listed=0, attempts=0, problem=None, parked=0)
         return
     if occupant is not None:
         _step_aside(view, occupant)
@@ -154,7 +154,7 @@ def _is_deleted(view: View, folder: Record) -> bool:
     return view.nodes.path(folder.id) is None
 
 
-def _revive(view: View, folder: Record) -> Record:
+def revive(view: View, folder: Record) -> Record:
     """Bring a deleted folder back where the store has it, empty: what was deleted with it stays deleted."""
     for child in view.nodes.children(folder.id):
         tree.detach(view, child, due=view.now())
@@ -164,7 +164,7 @@ def _revive(view: View, folder: Record) -> Record:
         parent = view.nodes.get(ROOT_ID)
     assert parent is not None
     if _is_deleted(view, parent):
-        parent = _revive(view, parent)
+        parent = revive(view, parent)
     name = folder.synced_name or ""
     occupant = view.nodes.child(parent.id, name)
     if occupant is not None and occupant.is_folder and not occupant.is_synced:

@@ -161,6 +161,6 @@ def changed_in_store(index: Index, content: int, error: NotFoundError | Conflict
     for holder in index.view().nodes.holders(content):
         if holder.synced_parent is not None:
             parent = holder.synced_parent
-            index.write(lambda view, parent=parent: view.nodes.update(parent, listed=None))  # type: ignore[misc]
+            index.write(lambda view, parent=parent: view.nodes.relist(parent))  # type: ignore[misc]
     log.info("content not in the store as known", extra={"content": content, "problem": str(error)})
     return TemporaryError("The file was changed in the store just now", error.path, retry_after=1.0)

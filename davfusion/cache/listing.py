@@ -198,7 +198,7 @@ class _Listing:
 
     def _is_asked_for_anew(self, view: View) -> bool:
         record = view.nodes.get(self.record.id)
-        return record is not None and record.listed is None and self.record.listed is not None
+        return record is not None and record.listed == 0 and self.record.listed != 0
 
 
 def _differing(view: View, folder: str, shown: dict[str, Metadata]) -> list[str]:
@@ -230,4 +230,4 @@ def _folder_vanished(view: View, folder: int) -> None:
     if record is None or record.is_root:
         return
     if record.synced_parent is not None:
-        view.nodes.update(record.synced_parent, listed=None)
+        view.nodes.relist(record.synced_parent)

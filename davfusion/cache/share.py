@@ -335,12 +335,12 @@ class Share:
     # -- inside -----------------------------------------------------------------------------------
 
     def _refresh_first(self, folders: list[Record], asked: set[int]) -> bool:
-        """List the first of these folders that was never listed, or the last when it is stale; each only once.
+        """List the first of these folders whose members are not known, or the last when it is stale; each only once.
 
         Returns whether the tree may be another now.
         """
         for record in folders:
-            needed = record.listed is None or record is folders[-1]
+            needed = not record.listed or record is folders[-1]
             if needed and record.id not in asked and self.lister.ensure(record):
                 asked.add(record.id)
                 return True
@@ -354,7 +354,7 @@ class Share:
             record = view.nodes.get(pending.pop())
             if record is None:
                 continue
-            if record.listed is None:
+            if not record.listed:
                 self.lister.ensure(record)
             pending += [child.id for child in self.index.view().nodes.children(record.id) if child.is_folder]
 

@@ -11,6 +11,7 @@ from random import Random
 from typing import BinaryIO
 
 from davfusion.cache import synced, tree
+from davfusion.cache.adopt import revive
 from davfusion.cache.index import Kind, Operation, Record, View
 from davfusion.cache.share import Share
 from davfusion.store.errors import (
@@ -411,11 +412,9 @@ def _path(step: StoreStep) -> str:
 
 
 def _leave_folder(view: View, path: str, operations: list[Operation]) -> None:
-    """A deleted folder has things in it that we never saw: it stays, and shows up again."""
+    """A deleted folder has things in it that nobody here has seen: it comes back with them."""
     folder = view.nodes.at_store(*synced.place_of(path))
     if folder is not None:
-        if folder.synced_parent is not None:
-            view.nodes.update(folder.synced_parent, listed=None)
-        synced.unsync(view, folder)
+        view.nodes.relist(revive(view, folder).id)
     for operation in operations:
         view.operations.finish(operation.id, view.now())

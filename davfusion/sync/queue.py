@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from davfusion.cache.index import Index
 
 RECHECK = 1.0
 """Seconds after which a node that waits for nobody in particular is looked at again."""
-SPARE = 64
+LONGEST_SLEEP = 30.0
+"""Seconds after which a node that waits for one that cannot be carried yet is looked at again at the latest."""
+READ_AHEAD = 256
 """Due nodes read at a time beyond those that are known to be occupied."""
 
 
@@ -23,9 +28,16 @@ class WorkQueue:
         self._clock = clock
         self._active: set[int] = set()
         self._wanted: dict[int, None] = {}
+        self._ready: deque[int] = deque()
+        """Nodes that were due when the index was last read."""
         self._waiting: dict[int, set[int]] = {}
+        self._waiters: dict[int, set[int]] = {}
+        """The same the other way round."""
         self._deferred: dict[int, float] = {}
+        self._next_deferred = math.inf
         self._deadlocked: set[int] = set()
+        self._insisting: set[int] = set()
+        """Nodes that are being carried as deadlocked."""
 
     @property
     def active(self) -> frozenset[int]:
@@ -40,81 +52,153 @@ class WorkQueue:
     def next(self, limit: int) -> list[int]:
         """Up to `limit` nodes to carry now; they count as active from here on."""
         now = self._clock()
-        self._deferred = {node: until for node, until in self._deferred.items() if until > now}
-        chosen = [node for node in self._wanted if node not in self._active][:limit]
-        if len(chosen) < limit:
-            chosen += self._due(now, limit - len(chosen), set(chosen))
+        self._wake_deferred(now)
+        chosen = list(islice(self._wanted, limit))
         for node in chosen:
-            self._wanted.pop(node, None)
-            self._waiting.pop(node, None)
-            self._active.add(node)
+            self._take(node)
+        while len(chosen) < limit and (due := self._next_due(now)) is not None:
+            self._take(due)
+            chosen.append(due)
         return chosen
 
     def is_deadlocked(self, node: int) -> bool:
         """Whether what the node waits for waits for it; asking ends it."""
-        if node in self._deadlocked:
-            self._deadlocked.discard(node)
-            return True
-        return False
+        if node not in self._deadlocked:
+            return False
+        self._deadlocked.discard(node)
+        self._insisting.add(node)
+        return True
 
     def again(self, node: int) -> None:
-        """A step of the node ended and there may be more of them."""
-        self._active.discard(node)
-        self.want(node)
+        """A step of the node ended and there may be more of them; when it was changed meanwhile, once that is due."""
+        self._release(node)
+        if node in self._waiters or not self._is_ahead(node):
+            self.want(node)
 
     def ended(self, node: int) -> None:
         """Nothing more is to be done for the node now; who waited for it and nobody else is looked at again."""
-        self._active.discard(node)
-        for waiter, awaited in list(self._waiting.items()):
+        self._release(node)
+        for waiter in self._waiters.pop(node, ()):
+            awaited = self._waiting[waiter]
             awaited.discard(node)
             if not awaited:
                 del self._waiting[waiter]
+                self._deferred.pop(waiter, None)
                 self.want(waiter)
 
     def wait(self, node: int, awaited: tuple[int, ...]) -> None:
         """The node waits for others, which are to be carried first."""
-        self._active.discard(node)
+        insisted = node in self._insisting
+        self._release(node)
         others = {other for other in awaited if other != node}
-        if any(self._reaches(other, node) for other in others):
+        if self._reaches(others, node):
+            if insisted:  # nothing can be done about it now; somebody else's step may change that
+                self.defer(node, self._clock() + RECHECK)
+                return
             self._deadlocked.add(node)
             self.want(node)
             return
-        able = {other for other in others if self._is_able(other)}
+        now = self._clock()
+        able_at = {other: self._able_at(other, now) for other in others}
+        able = {other for other in others if able_at[other] <= now}
+        self._note_waiting(node, able or others)
         if not able:
-            self.defer(node, self._clock() + RECHECK)
-            return
-        self._waiting[node] = able
+            self.defer(node, min([*able_at.values(), now + (LONGEST_SLEEP if others else RECHECK)]))
         for other in able:
             if other not in self._waiting:
                 self.want(other)
 
     def defer(self, node: int, until: float) -> None:
         """Do not carry the node before a time."""
-        self._active.discard(node)
+        self._release(node)
         self._wanted.pop(node, None)
         self._deferred[node] = until
+        self._next_deferred = min(self._next_deferred, until)
 
     def look_again(self) -> None:
-        """Forget what was put off."""
-        self._deferred.clear()
+        """Carry what was put off as if its time had come."""
+        self._deferred = dict.fromkeys(self._deferred, -math.inf)
+        self._next_deferred = -math.inf
+        self._ready.clear()
 
-    def _due(self, now: float, limit: int, chosen: set[int]) -> list[int]:
-        occupied = len(self._active) + len(self._waiting) + len(self._deferred)
-        records = self._index.view().nodes.due(now, limit + occupied + SPARE)
-        free = [record.id for record in records if record.id not in chosen and record.id not in self._active
-                and record.id not in self._waiting and record.id not in self._deferred]
-        return free[:limit]
+    # -- whose turn it is ---------------------------------------------------------------------------
 
-    def _is_able(self, node: int) -> bool:
-        """Whether carrying the node now has a chance."""
+    def _take(self, node: int) -> None:
+        self._wanted.pop(node, None)
+        self._deferred.pop(node, None)
+        self._forget_waiting(node)
+        self._active.add(node)
+
+    def _release(self, node: int) -> None:
+        self._active.discard(node)
+        self._insisting.discard(node)
+
+    def _wake_deferred(self, now: float) -> None:
+        if now < self._next_deferred:
+            return
+        due = [node for node, until in self._deferred.items() if until <= now]
+        for node in due:
+            del self._deferred[node]
+            if node in self._waiters or node in self._waiting or not self._is_ahead(node):
+                self.want(node)
+        self._next_deferred = min(self._deferred.values(), default=math.inf)
+
+    def _next_due(self, now: float) -> int | None:
+        if not self._ready:
+            occupied = len(self._active) + len(self._waiting) + len(self._deferred)
+            self._ready.extend(node for node in self._index.view().nodes.due_ids(now, occupied + READ_AHEAD)
+                               if self._is_free(node))
+        while self._ready:
+            node = self._ready.popleft()
+            if self._is_free(node) and not self._is_ahead(node):
+                return node
+        return None
+
+    def _is_free(self, node: int) -> bool:
+        return (node not in self._active and node not in self._waiting and node not in self._deferred
+                and node not in self._wanted)
+
+    def _is_ahead(self, node: int) -> bool:
+        """Whether the time of a changed node is still to come."""
+        record = self._index.view().nodes.get(node)
+        return record is not None and record.dirty and record.due > self._clock()
+
+    # -- who waits for whom -------------------------------------------------------------------------
+
+    def _note_waiting(self, node: int, awaited: set[int]) -> None:
+        if not awaited:
+            return
+        self._waiting[node] = awaited
+        for other in awaited:
+            self._waiters.setdefault(other, set()).add(node)
+
+    def _forget_waiting(self, node: int) -> None:
+        for other in self._waiting.pop(node, ()):
+            waiters = self._waiters[other]
+            waiters.discard(node)
+            if not waiters:
+                del self._waiters[other]
+
+    def _able_at(self, node: int, now: float) -> float:
+        """When carrying the node has a chance: `now` or a later time; never (infinite) while it is parked."""
+        if node in self._active or node in self._waiting:
+            return now
+        if node in self._deferred:
+            return self._deferred[node]
         record = self._index.view().nodes.get(node)
         if record is None:
-            return node in self._active
-        return not record.parked and not (record.attempts and record.due > self._clock())
+            return now + RECHECK
+        if record.parked:
+            return math.inf
+        waits = record.dirty or record.attempts
+        return max(now, record.due) if waits else now
 
-    def _reaches(self, start: int, target: int) -> bool:
+    def _reaches(self, starts: set[int], target: int) -> bool:
+        """Whether any of these nodes waits, directly or not, for the target."""
+        if target not in self._waiters:
+            return False
         seen: set[int] = set()
-        pending = [start]
+        pending = list(starts)
         while pending:
             current = pending.pop()
             if current == target:

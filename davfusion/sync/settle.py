@@ -129,7 +129,7 @@ class Settler:
             return self._folder_at(view, path)
         synced.made_folder(view, parent.id, path=path, parent=parent.parent, marker=False,
                            folders=self._store.capabilities.folders)
-        view.nodes.update(parent.id, listed=None)
+        view.nodes.update(parent.id, listed=0)
         return view.nodes.get(parent.id)
 
     def _parent_for(self, view: View, path: str, record: Record | None) -> int:

@@ -198,14 +198,14 @@ def _survey_deleted(view: View, record: Record) -> Survey:
 
 def _survey_pieces(view: View, record: Record, path: str) -> Survey:
     """Descendants whose objects are not where the tree has them, deepest folders last."""
-    if record.listed is None:
+    if not record.listed:
         return Survey(unlisted=record.id)
     files: list[int] = []
     folders: list[int] = []
     for node, relative in view.nodes.subtree(record.id):
         if node.synced_path is None or (node.synced_path == path + relative and not node.scattered):
             continue
-        if node.is_folder and node.listed is None:
+        if node.is_folder and not node.listed:
             return Survey(unlisted=node.id)
         (folders if node.is_folder else files).append(node.id)
         if len(files) >= BELOW_LIMIT:

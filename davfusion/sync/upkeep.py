@@ -61,7 +61,7 @@ class Upkeep:
                 self._share.lister.refresh(record.id)
             except NotFoundError:
                 self._index.write(lambda view, node=record.synced_parent:  # type: ignore[misc]
-                                  view.nodes.update(node or 1, listed=None))
+                                  view.nodes.relist(node or 1))
 
     def drop_markers(self) -> None:
         """Where folders are implied: a marker is not needed any more once something else is in the folder."""

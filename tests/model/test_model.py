@@ -37,6 +37,8 @@ REGRESSIONS = [
     ("folders", "everything", 2),
     ("bucket", "calm", 1014),  # a renamed folder took the place of a file, whose object was forgotten
     ("bucket", "edited", 2055),  # a file was given a folder's marker
+    ("folders", "edited", 3034),  # a folder that could not be deleted was taken for one never seen, and emptied
+    ("folders", "failing", 3056),  # a rename in doubt whose bytes were gone with it was parked
     ("bucket", "interleaved", 2054),  # a folder made while it was moved marked the root as scattered
 ]
 
