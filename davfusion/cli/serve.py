@@ -13,7 +13,6 @@ import click
 
 from davfusion import logs, state
 from davfusion.config import Config, from_options, join_listen, load, parse_size
-from davfusion.processes import several, single
 from davfusion.processes.listening import address_of, listen
 
 
@@ -65,7 +64,11 @@ def command(*, store: str | None, config_file: Path | None, state_directory: Pat
         state.save(directory, config)
         in_one = in_memory or os.name != "posix"
         sockets = listen(config.host, config.port, 1 if in_one else config.worker_count())
-        run = single.run if in_one else several.run
+        # One of both, late: the supervisor starts sooner, and stays small, without what its children need.
+        if in_one:
+            from davfusion.processes.single import run
+        else:
+            from davfusion.processes.several import run
         return run(config, directory, sockets, lock, announce=_announcer(config, sockets[0]), verbose=verbose)
 
 
