@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from random import Random
@@ -23,6 +24,12 @@ TICK = 0.1
 """Seconds between two looks at the index while nothing happens."""
 UPKEEP_EVERY = 10.0
 FLUSH_EVERY = 2.0
+SMALL = 100_000
+"""Bytes up to which a file may use any worker."""
+LONGEST_LINE = 1000
+"""Large files that are taken out of the queue at most, so that small ones behind them get their turn."""
+PAUSE_AFTER_PROBLEM = 1.0
+"""Seconds for which the engine rests when the index could not be read or written."""
 STEPS_LIMIT = 100_000
 """Steps that `run_due` takes at most, unless told: more would mean that planning does not converge."""
 
@@ -58,32 +65,36 @@ class Engine:
         self._breaker = Breaker(share.index.now)
         self._upkeep = Upkeep(share)
         self._transfers: dict[int, _Transfer] = {}
+        self._running: dict[Future[Outcome], int] = {}
+        self._line: deque[int] = deque()
+        """Large files, taken from the queue, that wait for others to have travelled."""
+        self._housekeeping: Future[None] | None = None
+        self._flush_at = self._upkeep_at = 0.0
         self._sync_seen = self._index.view().operations.sync_requested()
         self._forced = False
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; then interrupt transfers under way and return. Blocking."""
         self._begin()
-        running: dict[Future[Outcome], int] = {}
-        upkeep_at = flush_at = 0.0
-        with ThreadPoolExecutor(self._settings.workers, thread_name_prefix="sync") as pool:
+        with ThreadPoolExecutor(self._settings.workers + 1, thread_name_prefix="sync") as pool:
             try:
                 while not stop.is_set():
-                    self._look()
-                    self._dispatch(pool, running)
-                    self._reap(running, stop)
-                    now = time.monotonic()
-                    if now >= flush_at:
-                        self.statistics.flush(self._index.now())
-                        flush_at = now + FLUSH_EVERY
-                    if now >= upkeep_at:
-                        self._upkeep.run(store_is_down=self._breaker.is_open)
-                        self._requeue_doubtful()
-                        upkeep_at = now + UPKEEP_EVERY
+                    self._round(pool, stop)
             finally:
                 for transfer in self._transfers.values():
                     transfer.interrupt.set()
-        self.statistics.flush(self._index.now())
+        self._flush()
+
+    def _round(self, pool: ThreadPoolExecutor, stop: threading.Event) -> None:
+        """Hand out work, wait for some of it to end. A disk that is full or a busy index is waited for."""
+        try:
+            self._look()
+            self._dispatch(pool)
+            self._reap(stop)
+            self._keep_house(pool, stop)
+        except Exception:
+            log.exception("engine rests after a problem", extra={"seconds": PAUSE_AFTER_PROBLEM})
+            stop.wait(PAUSE_AFTER_PROBLEM)
 
     def run_due(self, *, limit: int = STEPS_LIMIT) -> int:
         """Carry everything that is due by the clock, one step after the other; returns the number of steps.
@@ -107,7 +118,7 @@ class Engine:
     def tidy(self) -> None:
         """One round of housekeeping, with every unconfirmed write looked up. Raises StoreError."""
         self._upkeep.collect()
-        self._upkeep.confirm(float("inf"))
+        self._upkeep.confirm(float("inf"), threading.Event())
         self._upkeep.drop_markers()
 
     # -- scheduling ---------------------------------------------------------------------------------
@@ -123,44 +134,83 @@ class Engine:
             self._sync_seen = requested
             self._forced = True
             self._index.write(lambda view: view.nodes.hasten(view.now()))
-        elif self._forced and self._index.view().nodes.count_dirty()[0] == 0:
+        elif self._forced and self._index.view().nodes.next_due() is None:
             self._forced = False
         for node, transfer in self._transfers.items():
             record = self._index.view().nodes.get(node)
             if record is None or record.content != transfer.content:
                 transfer.interrupt.set()
 
-    def _dispatch(self, pool: ThreadPoolExecutor, running: dict[Future[Outcome], int]) -> None:
+    def _dispatch(self, pool: ThreadPoolExecutor) -> None:
         if not self._breaker.allows():
             return
-        room = 1 if self._breaker.is_open else self._settings.workers
-        for node in self._queue.next(max(0, room - len(running))):
-            record = self._index.view().nodes.get(node)
-            size = record.size if record is not None else 0
-            transfer = _Transfer(threading.Event(), record.content if record is not None else None, size)
-            self._transfers[node] = transfer
-            future = pool.submit(self._carrier.carry, node, transfer.interrupt, forced=self._forced,
-                                 deadlocked=self._queue.is_deadlocked(node))
-            running[future] = node
-            if len(running) >= self._limit(size):
-                break
+        workers = 1 if self._breaker.is_open else self._settings.workers
+        for node in list(self._line)[:workers]:
+            if len(self._running) < workers and self._has_slot(node):
+                self._line.remove(node)
+                self._start(pool, node)
+        while len(self._running) < workers and len(self._line) < LONGEST_LINE:
+            nodes = self._queue.next(workers - len(self._running))
+            if not nodes:
+                return
+            for node in nodes:
+                if self._has_slot(node):
+                    self._start(pool, node)
+                else:
+                    self._line.append(node)
+
+    def _has_slot(self, node: int) -> bool:
+        """Whether one more file of this size may travel now; only large ones are limited among themselves."""
+        record = self._index.view().nodes.get(node)
+        size = record.size if record is not None else 0
+        if size <= SMALL:
+            return True
+        return sum(transfer.size > SMALL for transfer in self._transfers.values()) < self._limit(size)
+
+    def _start(self, pool: ThreadPoolExecutor, node: int) -> None:
+        record = self._index.view().nodes.get(node)
+        transfer = _Transfer(threading.Event(), record.content if record is not None else None,
+                             record.size if record is not None else 0)
+        self._transfers[node] = transfer
+        future = pool.submit(self._carrier.carry, node, transfer.interrupt, forced=self._forced,
+                             deadlocked=self._queue.is_deadlocked(node))
+        self._running[future] = node
 
     def _limit(self, size: int) -> int:
         """Fewer transfers at a time as files grow and as the store slows down (as the seed did)."""
-        if size <= 100_000:
-            return self._settings.workers
         megabytes = size / 1_000_000
         return max(3, int(self._settings.workers / (megabytes + 1) / self.statistics.slowdown()))
 
-    def _reap(self, running: dict[Future[Outcome], int], stop: threading.Event) -> None:
-        if not running:
+    def _reap(self, stop: threading.Event) -> None:
+        if not self._running:
             stop.wait(TICK)
             return
-        finished, _ = wait(running, timeout=TICK, return_when=FIRST_COMPLETED)
+        finished, _ = wait(self._running, timeout=TICK, return_when=FIRST_COMPLETED)
         for future in finished:
-            node = running.pop(future)
+            node = self._running.pop(future)
             self._transfers.pop(node, None)
-            self._account(node, future.result())
+            problem = future.exception()
+            if problem is not None:
+                log.error("carrying ended unexpectedly", exc_info=problem, extra={"node": node})
+            outcome = future.result() if problem is None else Later(self._index.now() + PAUSE_AFTER_PROBLEM)
+            self._account(node, outcome)
+
+    def _keep_house(self, pool: ThreadPoolExecutor, stop: threading.Event) -> None:
+        """Housekeeping asks the store, so it has a worker of its own."""
+        now = time.monotonic()
+        if now >= self._flush_at:
+            self._flush_at = now + FLUSH_EVERY
+            self._flush()
+        if now >= self._upkeep_at and (self._housekeeping is None or self._housekeeping.done()):
+            self._upkeep_at = now + UPKEEP_EVERY
+            self._requeue_doubtful()
+            self._housekeeping = pool.submit(self._upkeep.run, stop, store_is_down=self._breaker.is_open)
+
+    def _flush(self) -> None:
+        try:
+            self.statistics.flush(self._index.now())
+        except Exception:
+            log.exception("statistics not kept")
 
     def _account(self, node: int, outcome: Outcome) -> None:
         match outcome:

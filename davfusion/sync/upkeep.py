@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 
 from davfusion.cache import synced
 from davfusion.cache.index import View
+from davfusion.cache.node import ROOT_ID
 from davfusion.cache.share import Share
 from davfusion.store.errors import ConflictError, NotFoundError, StoreError
 
@@ -17,29 +20,42 @@ OPERATION_MEMORY = 3600.0
 """Seconds for which ended operations are remembered; no listing takes longer."""
 BATCH = 200
 SPACE_EVERY = 300.0
+COLLECT_SHARE = 50.0
+"""Collecting rests so many times as long as it took."""
 
 
 class Upkeep:
-    """Short tasks, each safe to stop at any moment. For the engine's own thread."""
+    """Short tasks, each safe to stop at any moment. One thread at a time."""
 
     def __init__(self, share: Share) -> None:
         self._share = share
         self._index = share.index
         self._store = share.store
         self._space_asked = 0.0
+        self._collect_at = 0.0
 
-    def run(self, *, store_is_down: bool) -> None:
-        """One round."""
-        self.collect()
-        self._index.write(lambda view: view.operations.prune(view.now() - OPERATION_MEMORY))
-        if store_is_down:
-            return
+    def run(self, stop: threading.Event, *, store_is_down: bool) -> None:
+        """One round; ends early when `stop` is set. Problems are logged: the next round tries again."""
         try:
-            self.confirm(self._index.now() - CONFIRM_AFTER)
-            self.drop_markers()
-            self._note_space()
-        except StoreError as error:
-            log.warning("upkeep postponed", extra={"problem": str(error)})
+            self._collect_now_and_then()
+            self._index.write(lambda view: view.operations.prune(view.now() - OPERATION_MEMORY))
+            if store_is_down:
+                return
+            self.confirm(self._index.now() - CONFIRM_AFTER, stop)
+            if not stop.is_set():
+                self.drop_markers()
+                self._note_space()
+        except Exception as error:
+            log.warning("upkeep postponed", extra={"problem": repr(error)})
+
+    def _collect_now_and_then(self) -> None:
+        """Collecting looks at every content: the more there are, the seldomer."""
+        began = time.monotonic()
+        if began < self._collect_at:
+            return
+        self.collect()
+        ended = time.monotonic()
+        self._collect_at = ended + COLLECT_SHARE * (ended - began)
 
     def collect(self) -> int:
         """Remove contents that nothing refers to any more; returns how many."""
@@ -50,18 +66,36 @@ class Upkeep:
             after, removed = batch[-1], removed + len(batch)
         return removed
 
-    def confirm(self, before: float) -> None:
-        """List the folders whose last writes no listing has shown yet. Raises StoreError."""
+    def confirm(self, before: float, stop: threading.Event) -> None:
+        """List the folders whose last writes no listing has shown yet, until `stop` is set.
+
+        Raises StoreError when the store fails; a folder that it refuses to list does not keep others from it.
+        """
+        refused: StoreError | None = None
         for folder in self._index.view().nodes.unconfirmed_folders(before, BATCH):
-            record = (self._index.view().nodes.at_store(*synced.place_of(folder)) if folder
-                      else self._index.view().nodes.get(1))
-            if record is None:
-                continue
+            if stop.is_set():
+                return
             try:
-                self._share.lister.refresh(record.id)
-            except NotFoundError:
-                self._index.write(lambda view, node=record.synced_parent:  # type: ignore[misc]
-                                  view.nodes.relist(node or 1))
+                self._show(folder)
+            except StoreError as error:
+                if error.retryable:
+                    raise
+                refused = error
+        if refused is not None:
+            raise refused
+
+    def _show(self, folder: str) -> None:
+        """List a store folder; where it vanished, the ones above it up to one that is there."""
+        while True:
+            record = self._index.view().nodes.at_store(*synced.place_of(folder)) if folder else None
+            if record is not None or not folder:
+                try:
+                    self._share.lister.refresh(ROOT_ID if record is None else record.id)
+                    return
+                except NotFoundError:
+                    if not folder:
+                        raise
+            folder = folder.rpartition("/")[0]
 
     def drop_markers(self) -> None:
         """Where folders are implied: a marker is not needed any more once something else is in the folder."""
