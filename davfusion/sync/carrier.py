@@ -18,11 +18,12 @@ from davfusion.store.errors import (
     AlreadyExistsError,
     ConflictError,
     NotFoundError,
+    OutOfSpaceError,
     StoreError,
     TemporaryError,
     TransferInterruptedError,
 )
-from davfusion.store.interface import Metadata
+from davfusion.store.interface import IfAbsent, Metadata
 from davfusion.sync.planner import plan
 from davfusion.sync.retry import Backoff
 from davfusion.sync.settle import Settler
@@ -105,23 +106,31 @@ class Carrier:
         self._backoff = backoff
         self._random = random
         self._settler = Settler(share)
+        self._under_way: set[int] = set()
+        """Operations that a thread of this process is at: open, but not in doubt."""
 
     def carry(self, node: int, interrupt: threading.Event, *, deadlocked: bool = False,
               forced: bool = False) -> Outcome:
         """Take one step. `deadlocked`: what it waits for waits for it. `forced`: do not wait for locks."""
         try:
             return self._carry(node, interrupt, deadlocked=deadlocked, forced=forced)
-        except TransferInterruptedError:
-            return Again()
+        except TransferInterruptedError as error:
+            return Again() if interrupt.is_set() else Failed(self._postpone(node, error))
+        except _REFUSED as error:
+            # Seen only while looking: what was looked at changed in the store at that moment.
+            return Failed(self._postpone(node, TemporaryError(error.message, error.path)))
         except StoreError as error:
-            return self._postpone(node, error)
+            return Failed(self._postpone(node, error))
         except Exception as error:
             log.exception("step failed unexpectedly", extra={"node": node})
-            return self._postpone(node, TemporaryError(f"Internal error: {error!r}"))
+            self._postpone(node, TemporaryError(f"Internal error: {error!r}"))
+            return Done()
 
     def _carry(self, node: int, interrupt: threading.Event, *, deadlocked: bool, forced: bool) -> Outcome:
         view = self._index.view()
         doubtful = view.operations.open_of(node)
+        if any(operation.id in self._under_way for operation in doubtful):
+            return Waits(())  # another node's step does something for this one just now
         if doubtful:
             self._settler.settle(doubtful)
             return Again()
@@ -161,6 +170,13 @@ class Carrier:
         if operations is None:
             return Again()
         try:
+            return self._act_and_record(step, record, operations, interrupt)
+        finally:
+            self._under_way.difference_update(operation.id for operation in operations)
+
+    def _act_and_record(self, step: StoreStep, record: Record, operations: list[Operation],
+                        interrupt: threading.Event) -> Outcome:
+        try:
             result = self._act(step, interrupt)
         except _REFUSED as error:
             return self._refused(step, operations, error)
@@ -199,7 +215,9 @@ class Carrier:
                 begin(Kind.CLEAR, step.path, node)
         if situation.occupant is not None and situation.occupant.is_local:
             begin(Kind.CLEAR, situation.path or "", node, situation.occupant.content)
-        return [operation for owner in {node, _owner(step, node)} for operation in view.operations.open_of(owner)]
+        begun = [operation for owner in {node, _owner(step, node)} for operation in view.operations.open_of(owner)]
+        self._under_way.update(operation.id for operation in begun)
+        return begun
 
     def _act(self, step: StoreStep, interrupt: threading.Event) -> Metadata | None:
         match step:
@@ -216,7 +234,7 @@ class Carrier:
             case MakeFolder():
                 self._make_folder(step.path)
             case MoveFolder():
-                self._store.move(step.source, step.path, condition=None)
+                self._store.move(step.source, step.path, condition=IfAbsent())
             case DeleteFolder():
                 self._store.delete_empty_directory(step.path)
         return None
@@ -295,8 +313,7 @@ class Carrier:
             case Wait():
                 return Waits(step.nodes)
             case ListFolder():
-                self._share.lister.refresh(step.node)
-                return Again()
+                return self._list(step.node)
             case Fetch():
                 return self._fetch(step, record)
             case Park():
@@ -348,14 +365,26 @@ class Carrier:
             kept = self._share.fetcher.fetch_whole(step.content)
         except (ConflictError, NotFoundError):
             return self._lost_source(step.content, record)
-        if kept:
-            return Again()
-        raise TemporaryError("There is no room in the cache to bring the file here", retry_after=30.0)
+        if not kept:
+            self._postpone(record.id, OutOfSpaceError("There is no room in the cache to bring the file here"))
+            return Done()
+        return Again()
+
+    def _list(self, folder: int) -> Outcome:
+        try:
+            self._share.lister.refresh(folder)
+        except NotFoundError as error:
+            record = self._index.view().nodes.get(folder)
+            if record is not None and not self._settler.reconsider(record.synced_path or "/", []):
+                raise TemporaryError("The folder can be seen but not be listed", error.path) from error
+        return Again()
 
     def _lost_source(self, content: int, record: Record) -> Outcome:
         """The object that was to be fetched changed: take in what is there now."""
-        for holder in self._index.view().nodes.holders(content):
-            self._settler.reconsider(holder.synced_path or "/", [])
+        holders = self._index.view().nodes.holders(content)
+        changed = [self._settler.reconsider(holder.synced_path or "/", []) for holder in holders]
+        if not any(changed):
+            raise TemporaryError("The store shows a file that it does not give out", record.synced_path)
         return Again() if self._index.view().nodes.get(record.id) is not None else Done()
 
     # -- failures -----------------------------------------------------------------------------------
@@ -367,8 +396,7 @@ class Carrier:
             self._index.write(lambda view: _leave_folder(view, step.path, operations))
             return Again()
         if isinstance(step, MoveFolder):
-            self._settler.settle(operations)
-            return Again()
+            return self._folder_refused(step, operations, error)
         paths = [step.path]
         if isinstance(step, (Copy, Move)):
             paths.append(step.source)
@@ -376,6 +404,15 @@ class Carrier:
         changed.append(self._settler.reconsider(step.path, operations))
         if not any(changed):
             raise TemporaryError(f"The store refuses although nothing changed there: {error.message}", step.path)
+        return Again()
+
+    def _folder_refused(self, step: MoveFolder, operations: list[Operation], error: StoreError) -> Outcome:
+        """It has moved all the same, or it is gone, or something that we did not know is at its new place."""
+        self._settler.settle(operations)
+        record = self._index.view().nodes.get(step.node)
+        stays = record is not None and record.synced_path == step.source
+        if stays and not self._settler.reconsider(step.path, []):
+            raise TemporaryError(f"The store does not rename the folder: {error.message}", step.path)
         return Again()
 
     def _park(self, node: int, reason: str, operations: list[Operation]) -> Outcome:
@@ -387,7 +424,8 @@ class Carrier:
         log.warning("parked", extra={"node": node, "reason": reason})
         return Done()
 
-    def _postpone(self, node: int, error: StoreError) -> Outcome:
+    def _postpone(self, node: int, error: StoreError) -> StoreError:
+        """Note why and for how long the node has to wait; returns the error."""
         self._statistics.failed(error)
 
         def change(view: View) -> None:
@@ -400,7 +438,7 @@ class Carrier:
                               parked=int(not error.retryable))
         self._index.write(change)
         log.warning("postponed", extra={"node": node, "path": error.path, "problem": error.message})
-        return Failed(error)
+        return error
 
 
 def _owner(step: StoreStep, node: int) -> int:

@@ -49,7 +49,7 @@ class Settler:
         """
         shown = self.look(path)
         known = self._index.view().nodes.at_store(*synced.place_of(path)) if path != "/" else None
-        before = None if known is None else (known.is_folder, known.synced_version)
+        before = None if known is None else (known.is_folder, None if known.is_folder else known.synced_version)
         write = next((operation for operation in operations
                       if operation.kind is Kind.WRITE and operation.path == path), None)
         ours = write is not None and self._is_ours(write, shown)
