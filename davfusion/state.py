@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from davfusion.cache.contents import flush_folder
 from davfusion.cache.errors import StateInUseError
 from davfusion.config import Config, ConfigError, ShareSettings
 
@@ -74,6 +75,8 @@ def prepare(state: Path) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         (state / "shares").mkdir(exist_ok=True, mode=0o700)
+        flush_folder(state)
+        flush_folder(state.parent)
     except OSError as error:
         raise ConfigError(f"The state directory {state} cannot be created: {error.strerror}. "
                           "Give another one with --state.") from error
@@ -86,6 +89,7 @@ def claim(state: Path, share: ShareSettings) -> Path:
     """
     folder = share_directory(state, share.name)
     folder.mkdir(mode=0o700, exist_ok=True)
+    flush_folder(folder.parent)
     address = folder / _ADDRESS
     place = _place(share.store)
     try:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from davfusion import state
-from davfusion.cache.index import Durability
+from davfusion.cache.contents import ContentFiles
+from davfusion.cache.index import Durability, Index
 from davfusion.cache.listing import Freshness
+from davfusion.cache.recovery import note_clean_stop, recover
 from davfusion.cache.share import CacheSettings, Share
 from davfusion.cache.space import SpaceLimits
 from davfusion.config import Config, ConfigError, ShareSettings
@@ -54,6 +57,33 @@ def open_share(settings: ShareSettings, directory: Path) -> OpenShare:
         raise ConfigError(f"The store {settings.store} cannot be used: {error}.") from error
     folder = state.share_directory(directory, settings.name)
     return OpenShare(settings, Share(folder, store, name=settings.name, settings=cache_settings(settings)))
+
+
+@contextmanager
+def in_order(config: Config, directory: Path) -> Iterator[None]:
+    """Bring the state of every share in order before it is used, and note at the end that it was left so.
+
+    Held by the process that holds the state directory, around all that uses it.
+    """
+    for settings in config.share:
+        with _index(settings, directory) as (index, files, folder):
+            recover(index, files, folder)
+    yield
+    for settings in config.share:
+        with _index(settings, directory) as (index, _, _):
+            note_clean_stop(index)
+
+
+@contextmanager
+def _index(settings: ShareSettings, directory: Path) -> Iterator[tuple[Index, ContentFiles, Path]]:
+    durability = Durability(settings.durability)
+    folder = state.share_directory(directory, settings.name)
+    files = ContentFiles(folder, flush=durability is Durability.POWER_SAFE)
+    index = Index(folder / "index.db", durability=durability)
+    try:
+        yield index, files, folder
+    finally:
+        index.close()
 
 
 def open_application(config: Config, shares: Sequence[OpenShare]) -> DavFusionApp:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from davfusion.config import Config
 from davfusion.processes.handover import Handover
+from davfusion.processes.opening import in_order
 from davfusion.processes.supervisor import ChildSpec, Supervisor
 from davfusion.state import StateLock
 
@@ -24,7 +25,8 @@ def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: Sta
             core=cores[number % len(cores)] if cores else None))
         for number, listening in enumerate(sockets)]
     engine = _child("engine", "engine", lock, Handover(config, state, verbose))
-    return Supervisor([fronts, [engine]], ready=announce).run()
+    with in_order(config, state):
+        return Supervisor([fronts, [engine]], ready=announce).run()
 
 
 def _child(name: str, module: str, lock: StateLock, handover: Handover) -> ChildSpec:

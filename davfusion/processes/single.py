@@ -12,7 +12,7 @@ from types import FrameType
 from davfusion.config import Config
 from davfusion.processes.engine import carry, make_engines
 from davfusion.processes.front import serve_until
-from davfusion.processes.opening import open_application, open_shares
+from davfusion.processes.opening import in_order, open_application, open_shares
 from davfusion.state import StateLock
 
 
@@ -26,8 +26,17 @@ def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: Sta
 
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
-    shares = open_shares(config, state)
     failures: list[BaseException] = []
+    with in_order(config, state):
+        _run(config, state, sockets[0], stop, stop_engines, failures, announce)
+    if failures:
+        raise failures[0]
+    return 0
+
+
+def _run(config: Config, state: Path, listening: socket.socket, stop: threading.Event, stop_engines: threading.Event,
+         failures: list[BaseException], announce: Callable[[], None]) -> None:
+    shares = open_shares(config, state)
 
     def carry_on() -> None:
         try:
@@ -39,12 +48,9 @@ def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: Sta
     engines = threading.Thread(target=carry_on, name="engines")
     engines.start()
     try:
-        serve_until(stop, open_application(config, shares), config, sockets[0], ready=announce)
+        serve_until(stop, open_application(config, shares), config, listening, ready=announce)
     finally:
         stop_engines.set()
         engines.join()
         for opened in shares:
             opened.close()
-    if failures:
-        raise failures[0]
-    return 0

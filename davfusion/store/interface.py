@@ -216,7 +216,7 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def duplicate(self, path_to_src: str, path_to_dest: str, *, if_version: str | None = None,
                   condition: Condition = None) -> Metadata:
-        """Copy a file or folder tree; an existing destination is replaced (by `condition` for files).
+        """Copy a file or folder tree; an existing destination is replaced, by `condition` (IfVersion: of files).
 
         `if_version` is the version of a source file. Raises NotFoundError for the source,
         AlreadyExistsError, ConflictError. A folder's copy is not atomic where the store has no such

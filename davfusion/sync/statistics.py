@@ -12,12 +12,12 @@ from collections import deque
 from dataclasses import asdict, dataclass
 
 from davfusion.cache.index import Index, View
+from davfusion.cache.transparent import ENGINE_STATISTICS
 
 WINDOW = 60.0
 """Seconds over which rates are measured."""
 KINDS = 50
 """Kinds of errors that are remembered."""
-META = "engine_statistics"
 
 
 @dataclass(slots=True)
@@ -89,5 +89,5 @@ class Statistics:
         def change(view: View) -> None:
             for name, amount in pending.items():
                 view.operations.add(name, amount)
-            view.operations.set_meta(META, snapshot)
+            view.operations.set_meta(ENGINE_STATISTICS, snapshot)
         self._index.write(change)

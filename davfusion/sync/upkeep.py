@@ -9,6 +9,7 @@ import time
 from davfusion.cache import synced
 from davfusion.cache.index import View
 from davfusion.cache.node import ROOT_ID
+from davfusion.cache.recovery import sweep_orphans
 from davfusion.cache.share import Share
 from davfusion.store.errors import ConflictError, NotFoundError, StoreError
 
@@ -20,6 +21,7 @@ OPERATION_MEMORY = 3600.0
 """Seconds for which ended operations are remembered; no listing takes longer."""
 BATCH = 200
 SPACE_EVERY = 300.0
+SWEEP_EVERY = 3600.0
 COLLECT_SHARE = 50.0
 """Collecting rests so many times as long as it took."""
 
@@ -32,12 +34,14 @@ class Upkeep:
         self._index = share.index
         self._store = share.store
         self._space_asked = 0.0
+        self._swept = 0.0
         self._collect_at = 0.0
 
     def run(self, stop: threading.Event, *, store_is_down: bool) -> None:
         """One round; ends early when `stop` is set. Problems are logged: the next round tries again."""
         try:
             self._collect_now_and_then()
+            self._sweep_now_and_then()
             self._index.write(lambda view: view.operations.prune(view.now() - OPERATION_MEMORY))
             if store_is_down:
                 return
@@ -57,11 +61,22 @@ class Upkeep:
         ended = time.monotonic()
         self._collect_at = ended + COLLECT_SHARE * (ended - began)
 
+    def _sweep_now_and_then(self) -> None:
+        if self._index.now() - self._swept >= SWEEP_EVERY:
+            self._swept = self._index.now()
+            sweep_orphans(self._index, self._share.files)
+
     def collect(self) -> int:
-        """Remove contents that nothing refers to any more; returns how many."""
+        """Remove contents that nothing refers to any more; returns how many.
+
+        Their rows are gone for good before their files, also where commits are not flushed: after power loss no
+        row may name bytes that are gone.
+        """
         after, removed = 0, 0
         while batch := self._index.view().contents.unreferenced(after, BATCH):
-            for file in self._index.write(lambda view, batch=batch: _remove(view, batch)):  # type: ignore[misc]
+            files = self._index.write(lambda view, batch=batch: _remove(view, batch))  # type: ignore[misc]
+            self._index.flush()
+            for file in files:
                 self._share.files.remove(file)
             after, removed = batch[-1], removed + len(batch)
         return removed
