@@ -41,6 +41,8 @@ class EngineSettings:
     workers: int = 16
     """Transfers at the same time at most; fewer for large files and slow stores."""
     backoff: Backoff = field(default_factory=Backoff)
+    pause: float = 5.0
+    """Seconds between two tries of a store that is down."""
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ class Engine:
         self.statistics = Statistics(share.index)
         self._carrier = Carrier(share, self.statistics, backoff=self._settings.backoff, random=random or Random())
         self._queue = WorkQueue(share.index, share.index.now)
-        self._breaker = Breaker(share.index.now)
+        self._breaker = Breaker(share.index.now, pause=self._settings.pause)
         self._upkeep = Upkeep(share)
         self._transfers: dict[int, _Transfer] = {}
         self._running: dict[Future[Outcome], int] = {}
@@ -224,8 +226,9 @@ class Engine:
                 self._queue.ended(node)
                 self._queue.defer(node, outcome.at)
             case Failed():
-                self._queue.ended(node)
                 self._failed(outcome.error)
+                self._queue.ended(node)
+                self._defer_piece(node)
             case Done():
                 self._queue.ended(node)
 
@@ -233,12 +236,21 @@ class Engine:
         if self._breaker.succeeded():
             log.info("store is back", extra={"store": self._share.store.get_name()})
             self._index.write(lambda view: view.nodes.hasten_failed(view.now()))
+            self._queue.look_again()
 
     def _failed(self, error: StoreError) -> None:
-        if isinstance(error, RateLimitedError):
-            self._breaker.failed(error.retry_after or 1.0)
-        elif isinstance(error, (TemporaryError, SignInNeededError)):
-            self._breaker.failed()
+        if isinstance(error, (TemporaryError, SignInNeededError)):
+            retry_after = error.retry_after if isinstance(error, TemporaryError) else None
+            self._breaker.failed(retry_after, at_once=isinstance(error, RateLimitedError))
+        opens_at = self._breaker.opens_at()
+        if opens_at is not None:  # the breaker sees to the pauses now: what failed is at hand when the store is back
+            self._index.write(lambda view: view.nodes.hasten_failed(opens_at))
+
+    def _defer_piece(self, node: int) -> None:
+        """What is not dirty itself but lies in a folder that is being moved has no due time that counts."""
+        record = self._index.view().nodes.get(node)
+        if record is not None and not record.dirty:
+            self._queue.defer(node, min(record.due, self._breaker.opens_at() or record.due))
 
     def _requeue_doubtful(self) -> None:
         """Doubtful operations of nodes that are not dirty are nobody's next step: settle them too."""

@@ -190,8 +190,7 @@ class WorkQueue:
             return now + RECHECK
         if record.parked:
             return math.inf
-        waits = record.dirty or record.attempts
-        return max(now, record.due) if waits else now
+        return max(now, record.due) if record.dirty else now
 
     def _reaches(self, starts: set[int], target: int) -> bool:
         """Whether any of these nodes waits, directly or not, for the target."""

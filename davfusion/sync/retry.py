@@ -21,7 +21,7 @@ class Backoff:
     def delay(self, attempts: int, error: StoreError, random: Random) -> float:
         """How long to wait after the failed attempt number `attempts` (from 1)."""
         if isinstance(error, TemporaryError) and error.retry_after is not None:
-            return error.retry_after
+            return max(self.first, error.retry_after)
         ceiling = min(self.longest, self.first * 2.0 ** min(attempts, 20))
         delay = random.uniform(self.first, ceiling)
         return max(delay, self.patient) if isinstance(error, (OutOfSpaceError, SignInNeededError)) else delay
@@ -38,7 +38,8 @@ class Breaker:
         self._limit = failures
         self._pause = pause
         self._failures = 0
-        self._closed_until = 0.0
+        self._failed_at = 0.0
+        self._rest = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -46,22 +47,20 @@ class Breaker:
         return self._failures >= self._limit
 
     def allows(self) -> bool:
-        """Whether a request may be tried now."""
-        return not self.is_open or self._clock() >= self._closed_until
+        """Whether a request may be tried now. A clock that was set back does not close it for longer."""
+        return not self.is_open or not 0 <= self._clock() - self._failed_at < self._rest
 
     def opens_at(self) -> float | None:
         """When the next try is allowed, while the store is taken for down."""
-        return self._closed_until if self.is_open else None
+        return self._failed_at + self._rest if self.is_open else None
 
     def succeeded(self) -> bool:
         """The store answered; returns whether it had been taken for down."""
         was_open, self._failures = self.is_open, 0
         return was_open
 
-    def failed(self, retry_after: float | None = None) -> None:
-        """The store could not be asked; it may have said for how long."""
-        self._failures += 1
-        if retry_after is not None:
-            self._failures = max(self._failures, self._limit)
-        if self.is_open:
-            self._closed_until = self._clock() + (retry_after or self._pause)
+    def failed(self, retry_after: float | None = None, *, at_once: bool = False) -> None:
+        """The store could not be asked; it may have said for how long. `at_once`: one such answer is enough."""
+        self._failures = max(self._failures + 1, self._limit if at_once else 0)
+        self._failed_at = self._clock()
+        self._rest = max(self._pause, retry_after or 0.0)

@@ -9,6 +9,7 @@ import pytest
 
 from davfusion.store.errors import InvalidPathError, OutOfSpaceError
 from davfusion.store.memory import MemoryStore
+from davfusion.sync.retry import Backoff
 from tests.model.bucket import Bucket
 from tests.sync.conftest import MakeOffice
 from tests.sync.world import Observed, Trickling, down, save, somebody_writes, stored, until
@@ -214,20 +215,32 @@ def test_a_full_store_is_tried_again_later(make_office: MakeOffice, store: Obser
 
 def test_uploads_resume_by_themselves_soon_after_the_store_is_back(make_office: MakeOffice) -> None:
     store = Observed(MemoryStore())
-    now = [1_000_000.0]
-    office = make_office(store, clock=lambda: now[0])
+    office = make_office(store, backoff=Backoff(first=100.0, longest=300.0), pause=0.2)
     store.fail = down
-    save(office.share, "/a", b"1")
-    for _ in range(2000):
-        office.engine.run_due(limit=20)
-        now[0] += 10.0
-    assert office.record("/a").due - now[0] < 300
-    store.fail = lambda verb, path: None
-    back = now[0]
-    office.share.index.write(lambda view: view.nodes.update(office.record("/a").id, due=back + 290))
-    save(office.share, "/b", b"2")
+    for number in range(5):
+        save(office.share, f"/{number}", b"x")
     with office.working():
-        until(lambda: "/b" in stored(store))
+        until(lambda: len(store.requests) >= 10, what="a few tries in vain")
+        store.fail = lambda verb, path: None
+        until(office.settled)
+    assert len(stored(store)) == 5
+
+
+def test_the_pieces_of_a_renamed_folder_resume_soon_after_the_store_is_back(make_office: MakeOffice) -> None:
+    store = Observed(Bucket())
+    office = make_office(store, backoff=Backoff(first=100.0, longest=300.0), pause=0.2)
+    office.share.make_folder("/old")
+    for number in range(5):
+        save(office.share, f"/old/{number}", b"%d" % number)
+    office.carry_all()
+    store.fail = down
+    office.share.move("/old", "/new", overwrite=False)
+    store.requests.clear()
+    with office.working():
+        until(lambda: len(store.requests) >= 10, what="a few tries in vain")
+        store.fail = lambda verb, path: None
+        until(office.settled)
+    assert stored(store) == {"/new": None} | {f"/new/{number}": b"%d" % number for number in range(5)}
 
 
 def test_a_store_that_is_down_is_asked_seldom(make_office: MakeOffice) -> None:

@@ -123,13 +123,15 @@ class Office:
     """A share, its store and an engine that runs in a thread of its own while `working`."""
 
     def __init__(self, state: Path, store: Store, *, upload_delay: float = 0.0, workers: int = 8,
-                 backoff: Backoff = QUICK, clock: Callable[[], float] = time.time) -> None:
+                 backoff: Backoff = QUICK, pause: float = 5.0,
+                 clock: Callable[[], float] = time.time) -> None:
         state.mkdir(exist_ok=True)
         self.store = store
         index = Index(state / "index.db", durability=Durability.PROCESS_SAFE, clock=clock)
         self.share = Share(state, store, index=index, settings=CacheSettings(
             durability=Durability.PROCESS_SAFE, upload_delay=upload_delay))
-        self.engine = Engine(self.share, EngineSettings(workers=workers, backoff=backoff), random=random.Random(3))
+        settings = EngineSettings(workers=workers, backoff=backoff, pause=pause)
+        self.engine = Engine(self.share, settings, random=random.Random(3))
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
