@@ -55,6 +55,8 @@ def _remove_file(here: Situation) -> Step:
         return _let_go(here, here.needed_by, here.synced.content)
     if here.keeps is not None:
         return MakeFolder(*here.keeps)
+    if here.successor is not None and not here.deadlocked:
+        return Wait((here.successor,))
     return Delete(here.synced.path, here.synced.version)
 
 
@@ -145,6 +147,8 @@ def _add_folder(here: Situation) -> Step:
         if here.occupant.is_folder and not here.occupant.is_local:
             return Adopt(here.path)
         return _make_way_for_folder(here, here.occupant)
+    if here.survey.below:
+        return Wait(here.survey.below)
     return _make_folder(here, here.path)
 
 

@@ -73,6 +73,8 @@ class Situation:
     survey: Survey
     keeps: tuple[int, str] | None
     """A folder (node, path) that the store would lose with this object, because nothing else implies it."""
+    successor: int | None
+    """Of a file that is to go: the file that will be put where its object is."""
     busy: tuple[int, ...]
     """Other nodes with a write under way, or in doubt, near its paths."""
     deadlocked: bool
@@ -87,7 +89,7 @@ def survey(view: View, record: Record, can: Capabilities) -> Survey:
     path = view.nodes.path(record.id)
     if path is None:
         return _survey_deleted(view, record)
-    if can.atomic_move or not record.is_synced or (record.synced_path == path and not record.scattered):
+    if can.atomic_move or (not record.scattered and record.synced_path in (None, path)):
         return Survey()
     return _survey_pieces(view, record, path)
 
@@ -104,7 +106,8 @@ def gather(view: View, record: Record, can: Capabilities, below: Survey, *, dead
         blocked_by=_blocked_by(view, record, path, can), source=_source(view, record),
         has_children=record.is_folder and view.nodes.has_children(record.id),
         implied=record.is_folder and path is not None and view.nodes.any_in_store_folder(path), survey=below,
-        keeps=_keeps(view, record, path, can), busy=_busy(view, record, targets), deadlocked=deadlocked, can=can)
+        keeps=_keeps(view, record, path, can), successor=_successor(view, record, path),
+        busy=_busy(view, record, targets), deadlocked=deadlocked, can=can)
 
 
 def _place(record: Record) -> Place | None:
@@ -182,6 +185,13 @@ def _keeps(view: View, record: Record, path: str | None, can: Capabilities) -> t
     return None
 
 
+def _successor(view: View, record: Record, path: str | None) -> int | None:
+    if path is not None or record.is_folder or record.synced_path is None:
+        return None
+    other = view.nodes.resolve(record.synced_path)
+    return None if other is None or other.is_folder or other.parked else other.id
+
+
 def _busy(view: View, record: Record, targets: list[str]) -> tuple[int, ...]:
     nodes = {operation.node for target in targets for operation in view.operations.open_near(target)}
     return tuple(sorted(nodes - {record.id}))
@@ -198,14 +208,14 @@ def _survey_deleted(view: View, record: Record) -> Survey:
 
 def _survey_pieces(view: View, record: Record, path: str) -> Survey:
     """Descendants whose objects are not where the tree has them, deepest folders last."""
-    if not record.listed:
+    if record.is_synced and not record.listed:
         return Survey(unlisted=record.id)
     files: list[int] = []
     folders: list[int] = []
     for node, relative in view.nodes.subtree(record.id):
-        if node.synced_path is None or (node.synced_path == path + relative and not node.scattered):
+        if not node.scattered and node.synced_path in (None, path + relative):
             continue
-        if node.is_folder and not node.listed:
+        if node.is_folder and node.is_synced and not node.listed:
             return Survey(unlisted=node.id)
         (folders if node.is_folder else files).append(node.id)
         if len(files) >= BELOW_LIMIT:
