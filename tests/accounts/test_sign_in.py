@@ -98,10 +98,13 @@ def test_unknown_users_cost_the_same_work(sign_in: SignIn, passwords: CountedPas
     lambda file: commands.passwd(file, "alice", "another password"),
     lambda file: commands.remove(file, "alice"),
 ])
-def test_what_was_right_ends_with_a_change(sign_in: SignIn, file: Path, happens: Callable[[Path], object]) -> None:
+def test_what_was_right_ends_with_a_change(
+        sign_in: SignIn, file: Path, passwords: CountedPasswords, happens: Callable[[Path], object]) -> None:
     assert sign_in(sent("alice"))
     happens(file)
-    assert sign_in(sent("alice")) is None
+    for _ in range(20):
+        assert sign_in(sent("alice")) is None
+    assert len(passwords.checked) == 2
 
 
 def test_what_was_wrong_becomes_right_with_a_change(sign_in: SignIn, file: Path) -> None:
@@ -275,15 +278,38 @@ def test_guesses_at_the_same_time_are_counted_one_by_one(file: Path) -> None:
     assert all(isinstance(error, TooManyFailuresError) for error in errors if error is not None)
 
 
+def test_who_has_to_wait_is_told_without_a_turn(file: Path) -> None:
+    passwords = Gated()
+    passwords.gate.set()
+    sign_in = SignIn(UsersFile(file), passwords=passwords)
+    guess(sign_in, "alice", 5)
+    passwords.gate.clear()
+    passwords.arrived.clear()
+    with ThreadPoolExecutor(2) as pool:
+        turn = pool.submit(sign_in, sent("bob"))
+        assert passwords.arrived.wait(30)
+        try:
+            refused = pool.submit(sign_in, sent("alice", "guess again"))
+            assert isinstance(refused.exception(30), TooManyFailuresError)
+        finally:
+            passwords.gate.set()
+        assert name_of(turn.result(30)) == "bob"
+
+
 def test_a_crowd_is_turned_away_instead_of_holding_every_thread(file: Path) -> None:
     passwords = Gated()
     sign_in = SignIn(UsersFile(file), passwords=passwords, limits=FailureLimits(origin_free=100))
-    with ThreadPoolExecutor(40) as pool:
+    with ThreadPoolExecutor(60) as pool:
         answers = [pool.submit(sign_in, sent(f"user{number}", "password")) for number in range(40)]
         # with the gate still shut
         refused = [answer.exception() for answer in islice(as_completed(answers, timeout=30), 24)]
         assert all(isinstance(error, SignInBusyError) for error in refused)
+        # another connection of one who waits already is not turned away, another header is
+        waiting = [number for number, answer in enumerate(answers) if not answer.done()]
+        again = [pool.submit(sign_in, sent(f"user{number}", "password")) for number in waiting]
+        with pytest.raises(SignInBusyError):
+            pool.submit(sign_in, sent("alice")).result(30)
         passwords.gate.set()
-        errors = [answer.exception(30) for answer in answers]
-    assert errors.count(None) == 16
+        errors = [answer.exception(30) for answer in [*answers, *again]]
+    assert errors.count(None) == 32
     assert name_of(sign_in(sent("alice"))) == "alice"

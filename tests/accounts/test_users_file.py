@@ -128,6 +128,21 @@ def test_the_owner_stays(tmp_path: Path) -> None:
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (12345, 54321, 0o600)
 
 
+def test_a_change_is_on_the_disk_when_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "users"
+    flushed: list[tuple[int, bool]] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        fsync(descriptor)
+        flushed.append((os.fstat(descriptor).st_ino, file.exists()))
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    change(file, add("alice"), create=True)
+    # the bytes before the name, then the name
+    assert flushed == [(file.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     real, link = tmp_path / "etc" / "users", tmp_path / "users"
