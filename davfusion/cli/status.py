@@ -109,7 +109,7 @@ def share_status(settings: ShareSettings, index: Index) -> ShareStatus:
 def _change(view: View, record: Record) -> Change:
     path = view.nodes.path(record.id)
     return Change(
-        path=path or record.synced_path or "/", change=_kind(record, path), bytes=record.size,
+        path=path or record.synced_path or record.local_name or "/", change=_kind(record, path), bytes=record.size,
         attempts=record.attempts, reason=record.problem, due_in=round(max(0.0, record.due - time.time()), 1))
 
 
