@@ -53,10 +53,10 @@ def _remove_file(here: Situation) -> Step:
         return Forget()
     if here.needed_by:
         return _let_go(here, here.needed_by, here.synced.content)
-    if here.keeps is not None:
-        return MakeFolder(*here.keeps)
     if here.successor is not None and not here.deadlocked:
         return Wait((here.successor,))
+    if here.keeps is not None:
+        return MakeFolder(*here.keeps)
     return Delete(here.synced.path, here.synced.version)
 
 

@@ -72,17 +72,18 @@ class Statistics:
         since = time.monotonic() - WINDOW
         with self._lock:
             recent = sorted(transfer for transfer in self._transfers if transfer[1] > since)
-        busy, reached, size = 0.0, since, 0
+        busy, reached, size = 0.0, since, 0.0
         for started, ended, amount in recent:
             busy += max(0.0, ended - max(started, reached))
             reached = max(reached, ended)
-            size += amount
+            inside = ended - max(started, since)
+            size += amount * inside / (ended - started) if ended > started else amount
         return size / busy if busy > 0 else 0.0
 
     def flush(self, heartbeat: float) -> None:
-        """Add the sums to the index and leave a snapshot for others there."""
+        """Add the sums to the index and leave a snapshot for others there. What it raises costs no sum."""
         with self._lock:
-            pending, self._pending = self._pending, {}
+            pending = dict(self._pending)
             errors = [asdict(error) for error in self._errors.values()]
         snapshot = json.dumps({"heartbeat": heartbeat, "upload_rate": self.upload_rate(), "errors": errors})
 
@@ -91,3 +92,6 @@ class Statistics:
                 view.operations.add(name, amount)
             view.operations.set_meta(ENGINE_STATISTICS, snapshot)
         self._index.write(change)
+        with self._lock:
+            for name, amount in pending.items():
+                self._pending[name] -= amount

@@ -59,16 +59,17 @@ def test_the_save_of_office_is_one_upload(make_office: MakeOffice, store: Observ
 
 def test_the_save_of_the_finder_is_one_upload(make_office: MakeOffice, store: Observed) -> None:
     office = make_office(store)
-    save(office.share, "/notes.txt", b"old")
+    office.share.make_folder("/d")
+    save(office.share, "/d/notes.txt", b"old")
     office.carry_all()
     store.requests.clear()
     office.share.make_folder("/.TemporaryItems")
     save(office.share, "/.TemporaryItems/notes.txt", b"new")
-    office.share.move("/.TemporaryItems/notes.txt", "/notes.txt", overwrite=True)
+    office.share.move("/.TemporaryItems/notes.txt", "/d/notes.txt", overwrite=True)
     office.share.delete("/.TemporaryItems")
     office.carry_all()
     assert store.verbs() == {"store_fileobject": 1}
-    assert stored(store) == {"/notes.txt": b"new"}
+    assert stored(store) == {"/d": None, "/d/notes.txt": b"new"}
 
 
 def test_a_save_during_the_upload_interrupts_it_and_travels_after_the_delay(make_office: MakeOffice) -> None:

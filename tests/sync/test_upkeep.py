@@ -1,0 +1,183 @@
+"""Housekeeping: what nothing names goes, what was written is looked for, markers that nobody needs go."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from davfusion.store.errors import PermissionDeniedError, StoreError, TemporaryError
+from davfusion.store.memory import MemoryStore
+from davfusion.sync.upkeep import CONFIRM_AFTER, Upkeep
+from tests.model.bucket import MARKER, Bucket
+from tests.sync.conftest import MakeOffice
+from tests.sync.world import Observed, Office, save, stored, until
+
+NEVER = threading.Event()
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def run(office: Office) -> None:
+    Upkeep(office.share).run(NEVER, store_is_down=False)
+
+
+def unconfirmed(office: Office) -> list[str]:
+    return office.share.index.view().nodes.unconfirmed_folders(float("inf"), 100)
+
+
+def test_contents_that_nothing_names_are_removed(make_office: MakeOffice) -> None:
+    office = make_office(MemoryStore())
+    for number in range(500):
+        save(office.share, "/f", b"%d" % number)
+    office.carry_all()
+    removed = 0
+
+    def collect() -> bool:
+        nonlocal removed
+        removed += Upkeep(office.share).collect()
+        return removed >= 499
+    until(collect, what="the last are kept until what replaced them is on stable storage")
+    assert removed == 499
+    assert len(office.share.index.view().contents.with_files(0, 1000)) == 1
+    with office.share.open(office.share.find("/f")) as reader:  # type: ignore[arg-type]
+        assert reader.read() == b"499"
+
+
+def test_contents_that_wait_for_their_upload_stay(make_office: MakeOffice) -> None:
+    office = make_office(MemoryStore(), upload_delay=100.0)
+    save(office.share, "/f", b"data")
+    assert Upkeep(office.share).collect() == 0
+    office.share.index.write(lambda view: view.nodes.hasten(view.now()))
+    office.carry_all()
+    assert stored(office.store) == {"/f": b"data"}
+
+
+def test_writes_are_looked_for_once_and_not_at_once(make_office: MakeOffice, clock: Clock) -> None:
+    store = Observed(MemoryStore())
+    office = make_office(store, clock=clock)
+    for number in range(20):
+        save(office.share, f"/{number}", b"x")
+    office.carry_all()
+    run(office)
+    assert store.count("list_pages") == 0
+    clock.now += CONFIRM_AFTER + 1
+    run(office)
+    run(office)
+    assert store.count("list_pages") == 1
+    assert unconfirmed(office) == []
+
+
+def test_a_write_that_the_store_lost_is_made_again(make_office: MakeOffice, clock: Clock) -> None:
+    inside = MemoryStore()
+    office = make_office(Observed(inside), clock=clock)
+    save(office.share, "/f", b"data")
+    office.carry_all()
+    inside.delete("/f", is_dir=False)
+    clock.now += CONFIRM_AFTER + 1
+    run(office)
+    office.carry_all()
+    assert stored(inside) == {"/f": b"data"}
+
+
+def test_a_folder_that_may_not_be_listed_does_not_keep_others_from_it(make_office: MakeOffice, clock: Clock) -> None:
+    store = Observed(MemoryStore())
+    office = make_office(store, clock=clock)
+    for folder in ("/a", "/b", "/c"):
+        office.share.make_folder(folder)
+        save(office.share, folder + "/f", b"x")
+    office.carry_all()
+    store.fail = lambda verb, path: (
+        PermissionDeniedError("Not yours", path) if (verb, path) == ("list_pages", "/a") else None)
+    clock.now += CONFIRM_AFTER + 1
+    run(office)
+    assert unconfirmed(office) == ["/a"]
+
+
+def test_a_folder_that_vanished_is_noticed(make_office: MakeOffice, clock: Clock) -> None:
+    inside = MemoryStore()
+    office = make_office(Observed(inside), clock=clock)
+    office.share.make_folder("/a")
+    office.share.make_folder("/a/b")
+    save(office.share, "/a/b/f", b"data")
+    office.carry_all()
+    inside.delete("/a", is_dir=True)
+    clock.now += CONFIRM_AFTER + 1
+    run(office)
+    office.carry_all()
+    run(office)
+    assert stored(inside) == {"/a": None, "/a/b": None, "/a/b/f": b"data"}, "what was never seen there is kept"
+
+
+@pytest.mark.parametrize("error", [TemporaryError("down"), PermissionDeniedError("Not yours"), RuntimeError("odd")])
+def test_nothing_that_goes_wrong_gets_out(make_office: MakeOffice, clock: Clock, error: StoreError) -> None:
+    store = Observed(MemoryStore())
+    office = make_office(store, clock=clock)
+    save(office.share, "/f", b"x")
+    office.carry_all()
+    clock.now += CONFIRM_AFTER + 1
+    store.fail = lambda verb, path: error
+    run(office)
+    store.fail = lambda verb, path: None
+    run(office)
+    assert unconfirmed(office) == []
+
+
+def test_a_store_that_is_down_is_not_asked(make_office: MakeOffice, clock: Clock) -> None:
+    store = Observed(MemoryStore())
+    office = make_office(store, clock=clock)
+    save(office.share, "/f", b"x")
+    office.carry_all()
+    store.requests.clear()
+    clock.now += CONFIRM_AFTER + 1
+    Upkeep(office.share).run(NEVER, store_is_down=True)
+    assert store.requests == []
+
+
+def test_it_ends_when_it_is_told_to(make_office: MakeOffice, clock: Clock) -> None:
+    store = Observed(MemoryStore())
+    office = make_office(store, clock=clock)
+    for number in range(20):
+        office.share.make_folder(f"/{number}")
+        save(office.share, f"/{number}/f", b"x")
+    office.carry_all()
+    store.requests.clear()
+    clock.now += CONFIRM_AFTER + 1
+    stop = threading.Event()
+
+    def stop_after_three(verb: str, path: str) -> None:
+        if store.count("list_pages") == 3:
+            stop.set()
+    store.fail = stop_after_three  # type: ignore[assignment]
+    Upkeep(office.share).run(stop, store_is_down=False)
+    assert store.verbs() == {"list_pages": 3}
+
+
+def test_a_marker_goes_when_something_else_is_in_its_folder(make_office: MakeOffice, clock: Clock) -> None:
+    bucket = Bucket()
+    office = make_office(Observed(bucket), clock=clock)
+    office.share.make_folder("/d")
+    office.carry_all()
+    assert set(bucket.objects) == {f"/d/{MARKER}"}
+    run(office)
+    assert set(bucket.objects) == {f"/d/{MARKER}"}
+    save(office.share, "/d/f", b"x")
+    office.carry_all()
+    clock.now += CONFIRM_AFTER + 1
+    run(office)
+    office.carry_all()
+    assert set(bucket.objects) == {"/d/f"}
+    office.share.delete("/d/f")
+    office.carry_all()
+    assert set(bucket.objects) == {f"/d/{MARKER}"}
+    assert office.share.find("/d") is not None
