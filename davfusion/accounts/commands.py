@@ -28,16 +28,15 @@ def add(file: Path, name: str, password: str, *, default: Right | None = None,
 def passwd(file: Path, name: str, password: str) -> str:
     """Give a user another password; the old one ends at once. Raises UnusableError, NoSuchUserError, UsersFileError."""
     hashed = Passwords().hash(usable_password(password))
-    change(file, lambda users: users.changed(replace(users.get(name), password_hash=hashed)))
-    return f"The password of {UsersFile(file).current().get(name).name} is changed."
+    users = change(file, lambda users: users.changed(replace(users.get(name), password_hash=hashed)))
+    return f"The password of {users.get(name).name} is changed."
 
 
 def rights(file: Path, name: str, *, default: Right | None, shares: Mapping[str, Right]) -> str:
     """Replace all rights of a user. Raises NoSuchUserError, UsersFileError."""
-    changed = replace(UsersFile(file).current().get(name), default=default, shares=dict(shares))
-    change(file, lambda users: users.changed(
-        replace(users.get(name), default=changed.default, shares=changed.shares)))
-    return f"{changed.name}: {rights_text(changed)}."
+    users = change(file, lambda users: users.changed(
+        replace(users.get(name), default=default, shares=dict(shares))))
+    return f"{users.get(name).name}: {rights_text(users.get(name))}."
 
 
 def remove(file: Path, name: str) -> str:

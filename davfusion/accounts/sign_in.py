@@ -29,8 +29,8 @@ _QUEUE = 16
 class SignIn:
     """Tells who sent a request, and what that person may do. Thread-safe.
 
-    A header is checked against its hash once; after that, one `stat` and one HMAC per request. Every change of the
-    users file counts from the next request on. Failures are counted per process.
+    A header is checked against its hash once; after that, one `stat` and one keyed hash per request. Every change of
+    the users file counts from the next request on. Failures are counted per process.
     """
 
     def __init__(self, users: UsersFile, *, share_defaults: Mapping[str, Right] | None = None,
