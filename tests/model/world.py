@@ -421,7 +421,7 @@ class World:
         assert not risen, f"resurrected: {sorted(token[:12] for token in risen)}"
 
     def _shadowed(self) -> set[bytes]:
-        """Where keys are only strings, an object may lie below the key of another; it is there, but no folder shows it."""
+        """Where keys are only strings an object may lie below another's key: it is there, but no folder shows it."""
         if not isinstance(self.inner, Bucket):
             return set()
         return {thing.data for key, thing in self.inner.objects.items()
