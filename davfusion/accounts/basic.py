@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import unicodedata
 from dataclasses import dataclass, field
 
 from davfusion.accounts.errors import UnusableError
@@ -42,12 +41,6 @@ def credentials(header: str) -> Credentials | None:
         return Credentials(usable_name(name), password)
     except UnusableError:
         return None
-
-
-def header_of(name: str, password: str) -> str:
-    """The header that a client sends."""
-    text = unicodedata.normalize("NFC", f"{name}:{password}")
-    return "Basic " + base64.b64encode(text.encode("utf-8")).decode("ascii")
 
 
 def _text(raw: bytes) -> str:

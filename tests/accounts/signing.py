@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import unicodedata
 from typing import Any
 
-from davfusion.accounts.basic import header_of
 from davfusion.accounts.passwords import Passwords
 
 PASSWORDS = {"alice": "correct horse", "bob": "a:colon:", "Jürgen": "Größe über €"}
@@ -33,6 +34,12 @@ class CountedPasswords(Passwords):
     def matches(self, expected: str | None, password: str) -> bool:
         self.checked.append(expected)
         return super().matches(expected, password)
+
+
+def header_of(name: str, password: str) -> str:
+    """The header that a client sends."""
+    text = unicodedata.normalize("NFC", f"{name}:{password}")
+    return "Basic " + base64.b64encode(text.encode("utf-8")).decode("ascii")
 
 
 def sent(name: str, password: str | None = None, address: str = "192.0.2.1", **environ: str) -> dict[str, Any]:

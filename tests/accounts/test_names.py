@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from davfusion.accounts.basic import credentials, header_of
+from davfusion.accounts.basic import credentials
 from davfusion.accounts.errors import UnusableError
 from davfusion.accounts.names import folded, usable_name, usable_password
 from davfusion.accounts.passwords import Passwords
+from tests.accounts.signing import header_of
 
 
 def basic(raw: bytes) -> str:
