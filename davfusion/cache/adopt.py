@@ -23,13 +23,13 @@ ever seen what is in it."""
 def finding(view: View, folder: Record, name: str, shown: Metadata | None) -> Finding:
     """What the listing of `folder` means for one name, as the index is now."""
     known, occupant = _known(view, folder, name)
-    return decide(shown, known, occupant)
+    return _decide(view, folder, name, shown, known, occupant)
 
 
 def adopt(view: View, folder: Record, name: str, shown: Metadata | None) -> None:
     """Apply what the store shows under one name of a listed folder (None: it shows nothing)."""
     known, occupant = _known(view, folder, name)
-    found = decide(shown, known, occupant)
+    found = _decide(view, folder, name, shown, known, occupant)
     if found is Finding.SAME:
         return
     if found in _BRINGS and _is_deleted(view, folder) and not (found is Finding.ADD and folder.listed is None):
@@ -57,6 +57,16 @@ def _known(view: View, folder: Record, name: str) -> tuple[Record | None, Record
     if known is not None and known.is_local:
         return known, None
     return known, view.nodes.child(folder.id, name)
+
+
+def _decide(view: View, folder: Record, name: str, shown: Metadata | None, known: Record | None,
+            occupant: Record | None) -> Finding:
+    """Where folders are implied, one that is renamed object by object shows up before it is recorded: no news."""
+    if known is None and shown is not None and shown.is_dir:
+        path = f"{synced.store_folder(folder.synced_path or '/')}/{name}"
+        if view.nodes.any_below_store(path):
+            return Finding.SAME
+    return decide(shown, known, occupant)
 
 
 def _appeared(view: View, folder: Record, name: str, shown: Metadata, occupant: Record | None,
