@@ -1,0 +1,132 @@
+"""Runs the benchmarks: `python -m tests.benchmarks --help`.
+
+Ends with 0 when every request of every row got its right answer, with 1 otherwise; missed goals are told, not failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tests.benchmarks import data, driver, report, wrk
+from tests.benchmarks.measure import Sites, measure, wait_until_idle
+from tests.benchmarks.rows import Row, rows
+from tests.benchmarks.servers import DAVFUSION, PEERS, MissingError, Server, make_certificate, start
+from tests.benchmarks.site import Drive, Site
+from tests.benchmarks.usage import proportional_bytes, resident_bytes
+from tests.benchmarks.work import Outcome, Work
+
+say = partial(print, file=sys.stderr, flush=True)
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [name for name in value.split(",") if name]
+
+
+@click.command(help="Measure davfusion side by side with rclone, Apache mod_dav and stock WsgiDAV.")
+@click.option("--rows", "wanted", callback=_names, metavar="A,B", help="Only these rows.")
+@click.option("--peers", callback=_names, metavar="A,B", help="Only these peers; an empty text for none.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Of each measurement.  [default: 3]")
+@click.option("--rounds", type=click.IntRange(1), help="How often everything is measured.  [default: 5]")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the report there.")
+@click.option("--quick", is_flag=True, help="One round of 1 s with a smaller large file: does it work?")
+@click.option("--bundled-driver", is_flag=True, help="Do without wrk.")
+@click.option("--directory", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Disk to work on; takes about 12 GB.  [default: that for temporary files]")
+def main(*, wanted: list[str] | None, peers: list[str] | None, seconds: float | None, rounds: int | None,
+         json_file: Path | None, quick: bool, bundled_driver: bool, directory: Path | None) -> None:
+    """Measure, print the tables, write the report."""
+    scale = data.QUICK if quick else data.FULL
+    chosen = _chosen(rows(scale), wanted)
+    drive = _generator(use_wrk=wrk.version() is not None and not bundled_driver)
+    seconds, rounds = seconds or (1.0 if quick else 3.0), rounds or (1 if quick else 5)
+    with tempfile.TemporaryDirectory(prefix="davfusion-benchmarks-", dir=directory) as folder:
+        Path(folder).chmod(0o755)
+        found = _run(Path(folder), scale, chosen, PEERS if peers is None else tuple(peers), seconds, rounds, drive)
+    whole = {
+        "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "load": {"generator": (None if bundled_driver else wrk.version()) or "bundled driver", "seconds": seconds,
+                 "rounds": rounds, "big_bytes": scale.big}, **found}
+    if json_file is not None:
+        json_file.write_text(json.dumps(whole, indent=2) + "\n")
+    click.echo(report.tables(whole))
+    sys.exit(any(series["errors"] for row in whole["rows"] for series in row["servers"].values()))
+
+
+def _chosen(all_rows: list[Row], wanted: list[str] | None) -> list[Row]:
+    unknown = set(wanted or ()) - {row.name for row in all_rows}
+    if unknown:
+        raise click.UsageError(f"No such row: {', '.join(sorted(unknown))}. There are: "
+                               + ", ".join(row.name for row in all_rows))
+    return [row for row in all_rows if wanted is None or row.name in wanted]
+
+
+def _generator(*, use_wrk: bool) -> Drive:
+    def drive(url: str, work: Work, seconds: float) -> Outcome:
+        return wrk.drive(url, work, seconds) if use_wrk else driver.drive(url, work, seconds)
+    return drive
+
+
+def _run(folder: Path, scale: data.Scale, chosen: list[Row], peers: Iterable[str], seconds: float, rounds: int,
+         drive: Drive) -> dict[str, Any]:
+    missing: dict[str, str] = {}
+    data.make(folder / "files", scale, listings={row.listing for row in chosen} - {0})
+    with contextlib.ExitStack() as stack:
+        servers = dict(_servers(stack, folder, chosen, {*DAVFUSION, *peers}, missing))
+        sites = {key: Site(server=server, scale=scale, files=folder / "files", seconds=seconds, drive=drive,
+                           exact=driver.drive) for key, server in servers.items()}
+        memory = _memory_at_rest(sites)
+        results = measure(chosen, sites, rounds, say)
+        for name in memory:
+            memory[name]["end_resident_bytes"] = resident_bytes(servers[name, False].process.pid)
+    return {"servers": {name: server.version for (name, _), server in servers.items()}, "missing": missing,
+            "rows": report.as_values(chosen, results), "memory": memory}
+
+
+def _servers(stack: contextlib.ExitStack, folder: Path, chosen: list[Row], allowed: set[str],
+             missing: dict[str, str]) -> Iterator[tuple[tuple[str, bool], Server]]:
+    needed = {(name, row.tls): None for row in chosen for name in row.servers if name in allowed}
+    try:
+        certificate = make_certificate(folder) if any(tls for _, tls in needed) else None
+    except MissingError as error:
+        missing["TLS"] = str(error)
+        needed = {key: None for key in needed if not key[1]}
+        certificate = None
+    for name, tls in needed:
+        called = f"{name} with TLS" if tls else name
+        say(f"starting {called}")
+        files = folder / called.replace(" ", "-")
+        data.copy(folder / "files", files)
+        try:
+            yield (name, tls), stack.enter_context(start(name, files, files.with_suffix(".own"), certificate if tls else None))
+        except MissingError as error:
+            missing[called] = str(error)
+
+
+def _memory_at_rest(sites: Sites) -> dict[str, dict[str, int]]:
+    """After each server has answered once and has come to rest."""
+    memory = {}
+    for (name, tls), site in sites.items():
+        if tls:
+            continue
+        site.warm_up()
+        wait_until_idle(site.server)
+        pid = site.server.process.pid
+        memory[name] = {"idle_resident_bytes": resident_bytes(pid), "idle_proportional_bytes": proportional_bytes(pid)}
+    return memory
+
+
+if __name__ == "__main__":
+    main()
