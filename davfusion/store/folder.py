@@ -183,15 +183,20 @@ def metadata(path: str, status: os.stat_result) -> Metadata:
 
 
 def remove_empty(target: Path, path: str) -> None:
-    """Remove a folder that holds nothing but leftovers. Raises ConflictError when it holds more."""
+    """Remove a folder that holds nothing but temporary files, of whatever age: what they were for has lost its place.
+
+    Raises ConflictError when it holds more.
+    """
     try:
         target.rmdir()
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        for entry in target.iterdir():
-            if not entry.name.startswith(HIDDEN) or not sweep(entry):
-                raise ConflictError("The folder is not empty", path) from error
+        entries = list(target.iterdir())
+        if any(not entry.name.startswith(HIDDEN) for entry in entries):
+            raise ConflictError("The folder is not empty", path) from error
+        for entry in entries:
+            entry.unlink(missing_ok=True)
         target.rmdir()
 
 

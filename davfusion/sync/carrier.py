@@ -25,7 +25,7 @@ from davfusion.store.errors import (
 )
 from davfusion.store.interface import IfAbsent, Metadata
 from davfusion.sync.planner import plan
-from davfusion.sync.retry import Backoff
+from davfusion.sync.retry import Backoff, Fullness
 from davfusion.sync.settle import Settler
 from davfusion.sync.situation import Survey, gather, survey
 from davfusion.sync.statistics import Statistics
@@ -106,6 +106,7 @@ class Carrier:
         self._backoff = backoff
         self._random = random
         self._settler = Settler(share)
+        self._fullness = Fullness(share.index.now, pause=backoff.patient)
         self._under_way: set[int] = set()
         """Operations that a thread of this process is at: open, but not in doubt."""
 
@@ -139,10 +140,10 @@ class Carrier:
             return Done()
         below = survey(view, record, self._store.capabilities)
         step = self._plan(view, record, below, deadlocked)
-        if isinstance(step, Upload) and not forced:
-            locked = self._held_back(view, record)
-            if locked is not None:
-                return Later(locked)
+        if isinstance(step, Upload):
+            held = (None if forced else self._held_back(view, record)) or self._fullness.holds_until(record.size)
+            if held is not None:
+                return Later(held)
         if isinstance(step, StoreStep):
             return self._take(step, record, below, interrupt, deadlocked=deadlocked)
         if isinstance(step, Adopt) and not record.dirty and record.synced_path == step.path:
@@ -180,11 +181,16 @@ class Carrier:
             result = self._act(step, interrupt)
         except _REFUSED as error:
             return self._refused(step, operations, error)
+        except OutOfSpaceError:
+            self._fullness.refused(record.size)
+            raise
         except StoreError as error:
             if error.retryable:
                 raise
             return self._park(record.id, error.message, operations)
         self._index.write(lambda view: self._finish(view, step, record, operations, result))
+        if isinstance(step, Upload):
+            self._fullness.accepted(record.size)
         log.info("carried", extra={"step": type(step).__name__, "path": _path(step), "node": record.id})
         return Again(answered=True)
 

@@ -91,7 +91,7 @@ def _place_file(here: Situation) -> Step:
 def _clear_the_way(here: Situation, occupant: Occupant) -> Step | None:
     """What must happen before the occupant's object may be overwritten; None when it may."""
     if occupant.is_folder:
-        return _move_aside(here, occupant) if here.deadlocked else Wait((occupant.node,))
+        return _clear_folder(here, occupant)
     if occupant.is_local and not here.deadlocked:
         return Wait((occupant.node,))
     if occupant.is_local and not occupant.whole and occupant.content is not None:
@@ -99,6 +99,15 @@ def _clear_the_way(here: Situation, occupant: Occupant) -> Step | None:
     if occupant.needed_by:
         return _let_go(here, occupant.needed_by, occupant.content)
     return None
+
+
+def _clear_folder(here: Situation, occupant: Occupant) -> Step:
+    """Where folders are implied, a deleted one may wait for a file in it that is to take its place: its marker goes."""
+    if not here.deadlocked:
+        return Wait((occupant.node,))
+    if not here.can.folders and not occupant.is_local:
+        return DeleteFolder(here.path or "")
+    return _move_aside(here, occupant)
 
 
 def _write(here: Situation, condition: Condition) -> Step:

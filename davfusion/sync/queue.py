@@ -38,6 +38,8 @@ class WorkQueue:
         self._deadlocked: set[int] = set()
         self._insisting: set[int] = set()
         """Nodes that are being carried as deadlocked."""
+        self._in_vain: set[int] = set()
+        """Members of circles that could not break them."""
 
     @property
     def active(self) -> frozenset[int]:
@@ -91,19 +93,17 @@ class WorkQueue:
         insisted = node in self._insisting
         self._release(node)
         others = {other for other in awaited if other != node}
-        if self._reaches(others, node):
-            if insisted:  # nothing can be done about it now; somebody else's step may change that
-                self.defer(node, self._clock() + RECHECK)
-                return
-            self._deadlocked.add(node)
-            self.want(node)
+        in_circle = next((other for other in others if self._reaches(other, node)), None)
+        if in_circle is not None:
+            self._break_circle(node, in_circle, others, insisted=insisted)
             return
         now = self._clock()
         able_at = {other: self._able_at(other, now) for other in others}
         able = {other for other in others if able_at[other] <= now}
         self._note_waiting(node, able or others)
-        if not able:
-            self.defer(node, min([*able_at.values(), now + (LONGEST_SLEEP if others else RECHECK)]))
+        # Nobody sleeps for ever, even where everybody in a circle waits for the next.
+        latest = now + (LONGEST_SLEEP if others else RECHECK)
+        self.defer(node, latest if able else min([*able_at.values(), latest]))
         for other in able:
             if other not in self._waiting:
                 self.want(other)
@@ -165,6 +165,21 @@ class WorkQueue:
 
     # -- who waits for whom -------------------------------------------------------------------------
 
+    def _break_circle(self, node: int, other: int, others: set[int], *, insisted: bool) -> None:
+        """Let one member after the other of a circle try to break it; when none can, wait for somebody else's step."""
+        if not insisted:
+            self._deadlocked.add(node)
+            self.want(node)
+            return
+        self._in_vain.add(node)
+        if other in self._in_vain or other not in self._waiting:
+            self._in_vain.clear()
+            self.defer(node, self._clock() + RECHECK)
+            return
+        self._note_waiting(node, others)
+        self._deadlocked.add(other)
+        self.want(other)
+
     def _note_waiting(self, node: int, awaited: set[int]) -> None:
         if not awaited:
             return
@@ -192,12 +207,12 @@ class WorkQueue:
             return math.inf
         return max(now, record.due) if record.dirty else now
 
-    def _reaches(self, starts: set[int], target: int) -> bool:
-        """Whether any of these nodes waits, directly or not, for the target."""
+    def _reaches(self, start: int, target: int) -> bool:
+        """Whether a node waits, directly or not, for the target."""
         if target not in self._waiters:
             return False
         seen: set[int] = set()
-        pending = list(starts)
+        pending = [start]
         while pending:
             current = pending.pop()
             if current == target:

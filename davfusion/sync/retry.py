@@ -27,6 +27,34 @@ class Backoff:
         return max(delay, self.patient) if isinstance(error, (OutOfSpaceError, SignInNeededError)) else delay
 
 
+class Fullness:
+    """Remembers for which size the store had no room, so that as large ones are not sent in vain meanwhile.
+
+    Thread-safe: what it remembers is one value. Sizes in bytes, times in seconds since the epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, pause: float = 30.0) -> None:
+        self._clock = clock
+        self._pause = pause
+        self._refused: tuple[int, float] | None = None
+
+    def refused(self, size: int) -> None:
+        """The store had no room for a file of this size."""
+        self._refused = size, self._clock()
+
+    def accepted(self, size: int) -> None:
+        """The store took a file of this size."""
+        if self._refused is not None and size >= self._refused[0]:
+            self._refused = None
+
+    def holds_until(self, size: int) -> float | None:
+        """Until when a file of this size is not worth a try; None when it is."""
+        refused = self._refused
+        if refused is None or size < refused[0] or not 0 <= self._clock() - refused[1] < self._pause:
+            return None
+        return refused[1] + self._pause
+
+
 class Breaker:
     """Stops asking a store that fails for everything; lets one try through now and then.
 

@@ -189,7 +189,9 @@ def _successor(view: View, record: Record, path: str | None) -> int | None:
     if path is not None or record.is_folder or record.synced_path is None:
         return None
     other = view.nodes.resolve(record.synced_path)
-    return None if other is None or other.is_folder or other.parked else other.id
+    if other is None or other.is_folder or other.parked or other.parent != record.synced_parent:
+        return None  # in another folder of that name: it comes only when this one's is gone
+    return other.id
 
 
 def _busy(view: View, record: Record, targets: list[str]) -> tuple[int, ...]:

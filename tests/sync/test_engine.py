@@ -214,6 +214,21 @@ def test_a_full_store_is_tried_again_later(make_office: MakeOffice, store: Obser
     assert stored(store) == {"/a": b"1", "/b": b"2"}
 
 
+def test_a_full_store_is_not_sent_everything_in_vain_and_takes_what_it_can(
+        make_office: MakeOffice, store: Observed) -> None:
+    sizes: dict[str, int] = {}
+    store.fail = lambda verb, path: (
+        OutOfSpaceError("The account is full", path) if verb == "store_fileobject" and sizes[path] > 50 else None)
+    office = make_office(store, backoff=Backoff(first=10.0, longest=20.0, patient=10.0))
+    for number in range(200):
+        sizes[f"/{number}"] = 10 if number % 2 else 100
+        save(office.share, f"/{number}", bytes(sizes[f"/{number}"]))
+    with office.working():
+        until(lambda: len(stored(store)) == 100, what="the files for which there is room")
+    assert store.count("store_fileobject") <= 100 + 3 * 8
+    assert office.share.index.view().nodes.count_dirty() == (100, 0)
+
+
 def test_uploads_resume_by_themselves_soon_after_the_store_is_back(make_office: MakeOffice) -> None:
     store = Observed(MemoryStore())
     office = make_office(store, backoff=Backoff(first=100.0, longest=300.0), pause=0.2)

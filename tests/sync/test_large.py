@@ -90,6 +90,27 @@ def test_a_folder_that_is_half_renamed_is_no_news_from_the_store(make_office: Ma
     assert stored(bucket) == {"/new": None} | {f"/new/{number}": b"%d" % number for number in range(4)}
 
 
+@pytest.mark.parametrize("inside", [MemoryStore, Bucket])
+@pytest.mark.parametrize("kept", ["whole", "evicted"])
+def test_a_file_that_takes_the_place_of_its_own_folder(
+        make_office: MakeOffice, inside: type[MemoryStore] | type[Bucket], kept: str) -> None:
+    office = make_office(Observed(inside()))
+    office.share.make_folder("/c")
+    office.carry_all()
+    save(office.share, "/c/x", b"data")
+    save(office.share, "/c/y", b"more")
+    office.carry_all()
+    office.engine.tidy()
+    if kept == "evicted":
+        office.share.space.evict(10**12)
+    office.share.move("/c/x", "/t", overwrite=False)
+    office.share.delete("/c")
+    office.share.move("/t", "/c", overwrite=False)
+    office.engine.run_due(limit=1000)
+    office.carry_all()
+    assert stored(office.store) == {"/c": b"data"}
+
+
 def test_a_folder_swapped_with_another_in_a_bucket(make_office: MakeOffice) -> None:
     bucket = Bucket()
     office = make_office(bucket)

@@ -90,8 +90,11 @@ FILES: dict[str, tuple[dict[str, Any], Step]] = {
     "over a folder, deadlock": (
         {"occupant": replace(STRANGER, is_folder=True), "deadlocked": True},
         MoveFolder(9, "/d/f", "/d/f (davfusion 9)")),
-    "over a folder, deadlock, no renames": (
-        {"occupant": replace(STRANGER, is_folder=True), "deadlocked": True, "can": BUCKET}, Wait((9,))),
+    "over a folder, deadlock, in a bucket": (
+        {"occupant": replace(STRANGER, is_folder=True, is_local=True), "deadlocked": True, "can": BUCKET},
+        Wait((9,))),
+    "over a deleted folder, deadlock, in a bucket": (
+        {"occupant": replace(STRANGER, is_folder=True), "deadlocked": True, "can": BUCKET}, DeleteFolder("/d/f")),
     "deleted": ({"path": None, "synced": HERE}, Delete("/d/f", "v69")),
     "deleted before it travelled": ({"path": None}, Forget()),
     "deleted, bytes needed": ({"path": None, "synced": HERE, "needed_by": (5,)}, Wait((5,))),
@@ -254,7 +257,11 @@ def test_what_is_deleted_writes_no_file(here: Situation) -> None:
 @given(situations)
 def test_a_folder_with_anything_below_it_is_not_deleted(here: Situation) -> None:
     if isinstance(plan(here), DeleteFolder):
-        assert here.is_folder and here.path is None
+        if not here.is_folder:
+            assert here.deadlocked and not here.can.folders and here.occupant is not None
+            assert here.occupant.is_folder and not here.occupant.is_local
+            return
+        assert here.path is None
         assert not here.survey.below and here.survey.unlisted is None and not here.has_children
 
 

@@ -15,7 +15,7 @@ from davfusion.store.errors import (
     StoreError,
     TemporaryError,
 )
-from davfusion.sync.retry import Backoff, Breaker
+from davfusion.sync.retry import Backoff, Breaker, Fullness
 
 BACKOFF = Backoff(first=1.0, longest=300.0, patient=30.0)
 
@@ -114,3 +114,22 @@ def test_a_clock_that_is_set_back_does_not_close_it_for_hours(breaker: Breaker, 
         breaker.failed()
     clock.now -= 86_400.0
     assert breaker.allows()
+
+
+def test_only_files_as_large_as_the_one_refused_are_held_back(clock: Clock) -> None:
+    full = Fullness(clock, pause=30.0)
+    assert full.holds_until(10**12) is None
+    full.refused(1000)
+    assert full.holds_until(999) is None
+    assert full.holds_until(1000) == full.holds_until(5000) == clock.now + 30.0
+    clock.now += 30.0
+    assert full.holds_until(1000) is None
+
+
+def test_room_for_as_large_a_file_is_room_for_all(clock: Clock) -> None:
+    full = Fullness(clock, pause=30.0)
+    full.refused(1000)
+    full.accepted(10)
+    assert full.holds_until(1000) is not None
+    full.accepted(1000)
+    assert full.holds_until(10**12) is None

@@ -157,7 +157,7 @@ class Office:
     def settled(self) -> bool:
         """Nothing is dirty, nothing in doubt."""
         view = self.share.index.view()
-        return view.nodes.count_dirty() == (0, 0) and not view.operations.open()
+        return not view.operations.open() and view.nodes.count_dirty() == (0, 0)
 
     def record(self, path: str) -> Record:
         """The node at a local path."""

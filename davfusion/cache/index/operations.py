@@ -93,7 +93,16 @@ class Operations:
         rows = self._connection.execute(
             "SELECT name FROM operation WHERE folder = ? AND (finished IS NULL OR finished > ?)",
             (folder, since))
-        return {row[0] for row in rows}
+        return {row[0] for row in rows} | self._unsettled_below(folder, since)
+
+    def _unsettled_below(self, folder: str, since: int) -> set[str]:
+        """Names of folders with such an operation anywhere below: it may be what makes or unmakes the folder."""
+        span = (folder + "/", folder + "0")
+        below = {row[0] for row in self._connection.execute(
+            "SELECT folder FROM operation WHERE finished IS NULL AND folder > ? AND folder < ?", span)}
+        below |= {row[0] for row in self._connection.execute(
+            "SELECT folder FROM operation WHERE finished > ? AND folder > ? AND folder < ?", (since, *span))}
+        return {path[len(folder) + 1:].partition("/")[0] for path in below}
 
     def unsettled_above(self, folder: str, since: int) -> bool:
         """Whether an operation on a whole tree that holds this store folder ended after `since`, or has not."""

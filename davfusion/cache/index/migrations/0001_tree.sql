@@ -80,6 +80,7 @@ CREATE TABLE operation (
 );
 CREATE INDEX operation_path ON operation (folder, name);
 CREATE INDEX operation_node ON operation (node) WHERE finished IS NULL;
+CREATE INDEX operation_finished ON operation (finished);
 CREATE INDEX operation_open ON operation (folder) WHERE finished IS NULL;
 
 CREATE TABLE lock (
