@@ -32,6 +32,10 @@ def adopt(view: View, folder: Record, name: str, shown: Metadata | None) -> None
     found = _decide(view, folder, name, shown, known, occupant)
     if found is Finding.SAME:
         return
+    if known is not None and known.is_local and found is not Finding.CONFIRM and _is_deleted(view, known):
+        tree.detach(view, known, due=view.now())  # deleted with a folder above it, wherever that was
+        adopt(view, folder, name, shown)
+        return
     if found in _BRINGS and _is_deleted(view, folder) and not (found is Finding.ADD and folder.listed is None):
         adopt(view, revive(view, folder), name, shown)
         return
@@ -160,8 +164,8 @@ def _drop_if_lost(view: View, before: Record) -> None:
         view.nodes.remove(record.id)
 
 
-def _is_deleted(view: View, folder: Record) -> bool:
-    return view.nodes.path(folder.id) is None
+def _is_deleted(view: View, record: Record) -> bool:
+    return view.nodes.path(record.id) is None
 
 
 def revive(view: View, folder: Record) -> Record:

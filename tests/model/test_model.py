@@ -36,6 +36,9 @@ REGRESSIONS = [
     ("bucket", "calm", 0),  # members of a deleted folder were forgotten again and again
     ("folders", "everything", 2),
     ("bucket", "calm", 1014),  # a renamed folder took the place of a file, whose object was forgotten
+    ("bucket", "edited", 7006),  # what was deleted with another folder than it lay in did not come back when changed
+    ("folders", "edited", 4017),  # a folder's rename replaced a file that was new in the store
+    ("bucket", "interleaved", 5035),  # a folder with nothing of its own in the store did not gather its members
     ("bucket", "edited", 2055),  # a file was given a folder's marker
     ("folders", "edited", 3034),  # a folder that could not be deleted was taken for one never seen, and emptied
     ("folders", "failing", 3056),  # a rename in doubt whose bytes were gone with it was parked
