@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 from collections.abc import Callable
@@ -34,7 +35,8 @@ class WorkQueue:
         self._waiters: dict[int, set[int]] = {}
         """The same the other way round."""
         self._deferred: dict[int, float] = {}
-        self._next_deferred = math.inf
+        self._alarms: list[tuple[float, int]] = []
+        """A heap of when to look at deferred nodes; what `_deferred` does not say any more is void."""
         self._deadlocked: set[int] = set()
         self._insisting: set[int] = set()
         """Nodes that are being carried as deadlocked."""
@@ -113,12 +115,12 @@ class WorkQueue:
         self._release(node)
         self._wanted.pop(node, None)
         self._deferred[node] = until
-        self._next_deferred = min(self._next_deferred, until)
+        heapq.heappush(self._alarms, (until, node))
 
     def look_again(self) -> None:
         """Carry what was put off as if its time had come."""
         self._deferred = dict.fromkeys(self._deferred, -math.inf)
-        self._next_deferred = -math.inf
+        self._alarms = [(-math.inf, node) for node in self._deferred]
         self._ready.clear()
 
     # -- whose turn it is ---------------------------------------------------------------------------
@@ -134,14 +136,13 @@ class WorkQueue:
         self._insisting.discard(node)
 
     def _wake_deferred(self, now: float) -> None:
-        if now < self._next_deferred:
-            return
-        due = [node for node, until in self._deferred.items() if until <= now]
-        for node in due:
+        while self._alarms and self._alarms[0][0] <= now:
+            until, node = heapq.heappop(self._alarms)
+            if self._deferred.get(node) != until:
+                continue
             del self._deferred[node]
             if node in self._waiters or node in self._waiting or not self._is_ahead(node):
                 self.want(node)
-        self._next_deferred = min(self._deferred.values(), default=math.inf)
 
     def _next_due(self, now: float) -> int | None:
         if not self._ready:
