@@ -198,7 +198,8 @@ class _Listing:
 
     def _is_asked_for_anew(self, view: View) -> bool:
         record = view.nodes.get(self.record.id)
-        return record is not None and record.listed == 0 and self.record.listed != 0
+        return (record is not None and record.listed is not None and record.listed <= 0
+                and record.listed != self.record.listed)
 
 
 def _differing(view: View, folder: str, shown: dict[str, Metadata]) -> list[str]:

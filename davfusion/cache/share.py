@@ -340,7 +340,7 @@ class Share:
         Returns whether the tree may be another now.
         """
         for record in folders:
-            needed = not record.listed or record is folders[-1]
+            needed = not record.knows_members or record is folders[-1]
             if needed and record.id not in asked and self.lister.ensure(record):
                 asked.add(record.id)
                 return True
@@ -354,7 +354,7 @@ class Share:
             record = view.nodes.get(pending.pop())
             if record is None:
                 continue
-            if not record.listed:
+            if not record.knows_members:
                 self.lister.ensure(record)
             pending += [child.id for child in self.index.view().nodes.children(record.id) if child.is_folder]
 

@@ -210,14 +210,14 @@ def _survey_deleted(view: View, record: Record) -> Survey:
 
 def _survey_pieces(view: View, record: Record, path: str) -> Survey:
     """Descendants whose objects are not where the tree has them, deepest folders last."""
-    if record.is_synced and not record.listed:
+    if record.is_synced and not record.knows_members:
         return Survey(unlisted=record.id)
     files: list[int] = []
     folders: list[int] = []
     for node, relative in view.nodes.subtree(record.id):
         if not node.scattered and node.synced_path in (None, path + relative):
             continue
-        if node.is_folder and node.is_synced and not node.listed:
+        if node.is_folder and node.is_synced and not node.knows_members:
             return Survey(unlisted=node.id)
         (folders if node.is_folder else files).append(node.id)
         if len(files) >= BELOW_LIMIT:

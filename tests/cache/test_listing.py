@@ -338,7 +338,7 @@ def test_a_wish_for_a_new_listing_is_not_lost_in_one_under_way(
     with gated.held():
         listing = listing_under_way(slow, gated)
         store_bytes(inside, "/new", b"x")
-        slow.index.write(lambda view: view.nodes.update(1, listed=None))
+        slow.index.write(lambda view: view.nodes.relist(1))
     listing.join(10)
     assert names(slow) == ["new"]
 

@@ -260,8 +260,13 @@ class Nodes:
         self._connection.execute(f"UPDATE node SET {assignments} WHERE id = ?", (*columns.values(), node))
 
     def relist(self, node: int) -> None:
-        """What is known of a folder's members is out of date; a folder that was never listed stays so."""
-        self._connection.execute("UPDATE node SET listed = 0 WHERE id = ? AND listed IS NOT NULL", (node,))
+        """What is known of a folder's members is out of date; a folder that was never listed stays so.
+
+        Each such wish leaves another number, 0 or below, so that a listing under way does not fulfil a later one.
+        """
+        self._connection.execute(
+            "UPDATE node SET listed = CASE WHEN listed > 0 THEN 0 ELSE listed - 1 END "
+            "WHERE id = ? AND listed IS NOT NULL", (node,))
 
     def remove(self, node: int) -> None:
         """Remove a row with its properties and locks. Its children must be gone or moved before."""

@@ -73,6 +73,11 @@ class Record(NamedTuple):
         return self.parent is not None or self.is_root
 
     @property
+    def knows_members(self) -> bool:
+        """Of a folder: a listing was applied, and nothing has made it out of date since but time."""
+        return self.listed is not None and self.listed > 0
+
+    @property
     def is_synced(self) -> bool:
         """The store is known to hold it."""
         return self.synced_name is not None

@@ -44,7 +44,7 @@ CREATE TABLE node (
     synced_version TEXT,                    -- of a folder: 'marker' where the store holds a marker for it
     replaced       TEXT,                    -- versions that our writes replaced since the last confirmation, one a line
     confirmed      INTEGER NOT NULL DEFAULT 0, -- the store itself has shown the synced version since it was written
-    listed         REAL,                    -- folder: when the last complete listing applied here began; 0: is out of date
+    listed         REAL,                    -- folder: when the last complete listing applied here began; 0 or less: is out of date
     scattered      INTEGER NOT NULL DEFAULT 0, -- folder: objects below it may lie at other store paths than the tree says
     due            REAL NOT NULL DEFAULT 0, -- when the engine may carry the node to the store
     attempts       INTEGER NOT NULL DEFAULT 0,
