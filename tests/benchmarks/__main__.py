@@ -109,8 +109,9 @@ def _servers(stack: contextlib.ExitStack, folder: Path, chosen: list[Row], allow
         say(f"starting {called}")
         files = folder / called.replace(" ", "-")
         data.copy(folder / "files", files)
+        own = files.with_suffix(".own")
         try:
-            yield (name, tls), stack.enter_context(start(name, files, files.with_suffix(".own"), certificate if tls else None))
+            yield (name, tls), stack.enter_context(start(name, files, own, certificate if tls else None))
         except MissingError as error:
             missing[called] = str(error)
 

@@ -30,7 +30,7 @@ def drive(url: str, work: Work, seconds: float) -> Outcome:
         for number, process in enumerate(processes):
             assert process.stdin is not None
             connections = work.connections // count + (number < work.connections % count)
-            pickle.dump((url, work.ring[number::count], work, connections, start, seconds), process.stdin)
+            pickle.dump((url, work.ring[number::count] or work.ring, work, connections, start, seconds), process.stdin)
             process.stdin.close()
         return _together([pickle.load(process.stdout) for process in processes if process.stdout is not None])
     finally:

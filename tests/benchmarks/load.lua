@@ -1,5 +1,6 @@
 -- Goes round a ring of prepared requests and checks every answer.
--- Arguments: the file of requests, the statuses that are right (comma-separated), the length of a body or -1.
+-- Arguments: the file of requests, the statuses that are right (comma-separated), the length of a body or -1,
+-- the number of threads.
 -- Prints one line of JSON at the end.
 
 local threads = {}
@@ -25,7 +26,9 @@ local function read_requests(path, share, shares)
 end
 
 function init(arguments)
-   ring = read_requests(arguments[1], number % tonumber(arguments[4]), tonumber(arguments[4]))
+   local shares = tonumber(arguments[4])
+   ring = read_requests(arguments[1], number % shares, shares)
+   if #ring == 0 then ring = read_requests(arguments[1], 0, 1) end
    right = {}
    for status in arguments[2]:gmatch("%d+") do right[tonumber(status)] = true end
    length = tonumber(arguments[3])

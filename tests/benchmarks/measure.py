@@ -65,10 +65,12 @@ def _measure_once(row: Row, site: Site, series: Series) -> None:
         task.check()
     except (AnswerError, OSError) as error:
         series.errors.append(f"{type(error).__name__}: {error}")
+        series.notes.append(site.server.last_failure())
         return
     series.errors += outcome.errors
     series.notes += [note for note in outcome.notes if note not in series.notes]
     if outcome.errors:
+        series.notes.append(site.server.last_failure())
         return
     if not outcome.operations:
         series.errors.append("nothing was done in the time")
@@ -91,9 +93,9 @@ def wait_until_idle(server: Server, timeout: float = 30.0) -> None:
     deadline = time.monotonic() + timeout
     last = cpu_seconds(server.process.pid)
     while time.monotonic() < deadline:
-        time.sleep(0.5)
+        time.sleep(0.25)
         now = cpu_seconds(server.process.pid)
-        if now - last <= 0.02:
+        if now - last <= 0.01:
             return
         last = now
     raise TimeoutError(f"{server.name} does not come to rest")

@@ -85,8 +85,8 @@ def _goals(report: Mapping[str, Any]) -> str:
               _verdict(goal["met"])] for row in report["rows"] for goal in row["goals"]]
     at_rest = report["memory"].get(DAVFUSION[0], {}).get("idle_resident_bytes")
     if at_rest is not None:
-        lines.append(["resident memory, idle", DAVFUSION[0], f"<= {MEMORY_GOAL >> 20} MiB", f"{at_rest / 2**20:.0f} MiB",
-                      _verdict(at_rest <= MEMORY_GOAL)])
+        lines.append(["resident memory, idle", DAVFUSION[0], f"<= {MEMORY_GOAL >> 20} MiB",
+                      f"{at_rest / 2**20:.0f} MiB", _verdict(at_rest <= MEMORY_GOAL)])
     return _table(["goal", "of", "wanted", "reached", ""], lines)
 
 

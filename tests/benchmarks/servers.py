@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from davfusion import __version__
+from tests.benchmarks.wire import AnswerError
 from tests.servers import START_TIMEOUT, await_port, free_port
 
 DAVFUSION = ("davfusion", "davfusion-process-safe")
@@ -48,8 +50,15 @@ class Server:
     url: str
     """Without a `/` at its end."""
     process: subprocess.Popen[bytes] | subprocess.Popen[str]
+    log: Path
     settle: Callable[[], None] = field(default=lambda: None)
     """Returns when nothing that was written is still to be carried anywhere."""
+
+
+    def last_failure(self) -> str:
+        """The end of the last traceback in its log, if there is one."""
+        _, found, text = self.log.read_text(errors="replace").rpartition("Traceback (most recent call last)")
+        return "".join(text.splitlines(keepends=True)[:40])[-1500:].strip() if found else ""
 
 
 Start = Callable[[Path, Path, Certificate | None], contextlib.AbstractContextManager[Server]]
@@ -95,13 +104,14 @@ def _davfusion(name: str, durability: str, files: Path, own: Path, tls: Certific
                                    stdin=subprocess.DEVNULL, text=True, start_new_session=True)
 
     def settle() -> None:
-        subprocess.run([*command, "sync", "--state", str(own / "state"), "--wait", "--timeout", "600"], check=True,
-                       capture_output=True)
+        sync = [*command, "sync", "--state", str(own / "state"), "--wait", "--timeout", "600"]
+        told = subprocess.run(sync, check=False, capture_output=True, text=True)
+        if told.returncode != 0:
+            raise AnswerError(f"davfusion sync: {told.returncode}: {(told.stdout + told.stderr)[-1000:].strip()}")
 
     try:
         url = _ready(process, own / "log")
-        yield Server(name, importlib.metadata.version("davfusion") if _installed("davfusion") else "of this folder", url,
-                     process, settle)
+        yield Server(name, __version__, url, process, own / "log", settle)
     finally:
         _kill_group(process)
         assert process.stdout is not None
@@ -200,7 +210,8 @@ def _running(name: str, version: str, command: list[str], port: int, own: Path,
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     try:
         await_port(port, process)
-        yield Server(name, version, f"{'http' if tls is None else 'https'}://127.0.0.1:{port}", process)
+        yield Server(name, version, f"{'http' if tls is None else 'https'}://127.0.0.1:{port}", process,
+                     own / "log")
     finally:
         _kill_group(process)
 

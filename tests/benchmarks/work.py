@@ -16,7 +16,8 @@ class Ask:
 
     def wire(self, host: str) -> bytes:
         """The request as HTTP/1.1."""
-        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in self.headers)]
+        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {host}"]
+        lines += [f"{name}: {value}" for name, value in self.headers]
         if self.body or self.method in ("PUT", "POST"):
             lines.append(f"Content-Length: {len(self.body)}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + self.body
@@ -26,7 +27,8 @@ class Ask:
 class Work:
     """A ring of requests that is gone round for a time.
 
-    Each thread or process of a generator takes its own share of the ring, so that no two write to one path.
+    Each thread or process of a generator takes its own share of a ring that is long enough, so that no two write to
+    one path.
     """
 
     ring: tuple[Ask, ...]
