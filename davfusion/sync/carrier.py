@@ -25,6 +25,7 @@ from davfusion.store.errors import (
 )
 from davfusion.store.interface import IfAbsent, Metadata
 from davfusion.sync.planner import plan
+from davfusion.sync.proof import Prover
 from davfusion.sync.retry import Backoff, Fullness
 from davfusion.sync.settle import Settler
 from davfusion.sync.situation import Survey, gather, survey
@@ -106,6 +107,7 @@ class Carrier:
         self._backoff = backoff
         self._random = random
         self._settler = Settler(share)
+        self._prover = Prover(share, self._settler)
         self._fullness = Fullness(share.index.now, pause=backoff.patient)
         self._under_way: set[int] = set()
         """Operations that a thread of this process is at: open, but not in doubt."""
@@ -167,6 +169,8 @@ class Carrier:
 
     def _take(self, step: StoreStep, record: Record, below: Survey, interrupt: threading.Event, *,
               deadlocked: bool) -> Outcome:
+        if isinstance(step, (Upload, Copy, Move, Delete)) and not self._prover.may_go(step.path):
+            return Again()
         operations = self._index.write(lambda view: self._begin(view, step, record.id, below, deadlocked))
         if operations is None:
             return Again()
