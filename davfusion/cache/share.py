@@ -139,12 +139,16 @@ class Share:
 
     def children(self, folder: Node) -> list[Node]:
         """The members of a folder, by name; the folder is listed first when it is stale."""
-        record = self.index.view().nodes.get(folder.id)
-        if record is not None:
-            self.lister.ensure(record)
+        self.freshen(folder)
         view = self.index.view()
         prefix = "" if folder.path == "/" else folder.path
         return [view.node(child, f"{prefix}/{child.local_name}") for child in view.nodes.children(folder.id)]
+
+    def freshen(self, folder: Node) -> None:
+        """List a folder in the store when what is known of its members is stale."""
+        record = self.index.view().nodes.get(folder.id)
+        if record is not None:
+            self.lister.ensure(record)
 
     def walk(self, folder: Node) -> Iterator[Node]:
         """All descendants, a folder before its members."""

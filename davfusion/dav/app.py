@@ -19,6 +19,7 @@ from davfusion.dav.lock_storage import ShareLockStorage
 from davfusion.dav.mounts import Location, Mounts, spelled_path, spelled_place
 from davfusion.dav.options import dav_headers
 from davfusion.dav.provider import ShareProvider
+from davfusion.dav.rendered import Generation, RenderedFolders
 from davfusion.dav.request import (
     Authenticate,
     DavSettings,
@@ -54,6 +55,8 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
         self.settings = settings or DavSettings()
         self._authenticate = authenticate
         self._root = SharesRoot(self.mounts.shares)
+        self._rendered = {place: RenderedFolders(Generation(share.index.data_version))
+                          for place, share in self.mounts.shares.items()}
         super().__init__(wsgidav_config(
             self.mounts.shares, middleware_stack=[], http_authenticator={"accept_basic": False}))
         self._servers = {
@@ -120,7 +123,7 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
         return Request(
             environ=environ, method=environ["REQUEST_METHOD"], share=location.share, prefix=location.prefix,
             path=path, ends_in_slash=location.ends_in_slash, node=node,
-            principal=principal, mounts=self.mounts, settings=self.settings)
+            principal=principal, mounts=self.mounts, settings=self.settings, rendered=self._rendered[location.place])
 
 
 def wsgidav_config(shares: Mapping[str, Share], **options: Any) -> dict[str, Any]:

@@ -118,6 +118,8 @@ ALLPROP: dict[str, Live] = {
 
 LOCK_PROPERTIES = ("{DAV:}supportedlock", "{DAV:}lockdiscovery")
 
+QUOTA_PROPERTIES = ("{DAV:}quota-used-bytes", "{DAV:}quota-available-bytes")
+
 LIVE: dict[str, Live] = {
     **ALLPROP,
     "{DAV:}quota-used-bytes": _used_bytes,

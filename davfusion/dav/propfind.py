@@ -13,7 +13,16 @@ from davfusion.dav.body import read_all
 from davfusion.dav.errors import HttpError
 from davfusion.dav.lock_xml import LocksOfTree
 from davfusion.dav.preconditions import Preconditions, lock_root
-from davfusion.dav.properties import ALLPROP, LIVE, LOCK_PROPERTIES, Dead, Scene, propname_elements
+from davfusion.dav.properties import (
+    ALLPROP,
+    LIVE,
+    LOCK_PROPERTIES,
+    QUOTA_PROPERTIES,
+    Dead,
+    Scene,
+    propname_elements,
+)
+from davfusion.dav.rendered import Slot
 from davfusion.dav.request import Request, Response, xml_document
 
 _HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">'
@@ -40,6 +49,11 @@ class Plan:
         """Whether dead properties can be part of the answer."""
         return self.mode != "prop" or any(
             name not in LIVE or name == "{DAV:}displayname" for name in self.names)
+
+    @property
+    def of_the_tree(self) -> bool:
+        """Whether the answer changes with the index only: the quota changes with the disk."""
+        return self.mode != "propname" and not any(name in QUOTA_PROPERTIES for name in self.names)
 
 
 def plan_of(body: bytes) -> Plan:
@@ -126,25 +140,48 @@ def propfind(request: Request) -> Response:
     plan = plan_of(read_all(request.environ, xml.MAX_BODY))
     node = request.existing()
     Preconditions(request).check(request.share)
-    nodes = _nodes(request, node, depth)
-    if noroot or "depth-noroot" in (request.header("PREFER") or "").lower():
-        nodes = nodes[1:]
-    minimal = prefers_minimal(request)
+    without_root = bool(noroot) or "depth-noroot" in (request.header("PREFER") or "").lower()
+    minimal, compact = prefers_minimal(request), _WINDOWS in (request.header("USER_AGENT") or "")
+    headers = [("Preference-Applied", "return=minimal")] if minimal else []
+    slot = _slot(request, node, depth, plan, (without_root, minimal, compact))
+    body = slot.body if slot is not None else None
+    if body is not None:
+        return xml_document(207, body, headers)
+    if slot is not None and request.share.find_known(node.path) != node:
+        slot = None  # the folder itself changed between the look-up of the request and the slot
+    nodes = _nodes(request, node, depth)[1 if without_root else 0:]
     scene = Scene(
         lambda each: request.xml_href(each.path, is_folder=each.is_folder), quota=request.share.quota,
         locks=LocksOfTree(request.share, node.path), lock_root=lambda path: lock_root(request, request.share, path))
-    renderer = Renderer(plan, scene, minimal=minimal, compact=_WINDOWS in (request.header("USER_AGENT") or ""))
+    renderer = Renderer(plan, scene, minimal=minimal, compact=compact)
     dead = _dead_properties(request, plan, node, depth)
-    headers = [("Preference-Applied", "return=minimal")] if minimal else []
-    return multistatus((renderer.response(each, dead(each)) for each in nodes), headers,
-                       stream=len(nodes) > _STREAM_ABOVE)
+    responses = (renderer.response(each, dead(each)) for each in nodes)
+    if len(nodes) > _STREAM_ABOVE:
+        pieces = _stream(responses)
+        return Response(207, [*headers, ("Content-Type", "application/xml; charset=utf-8")],
+                        pieces if slot is None else slot.kept(pieces))
+    body = _document(responses)
+    if slot is not None:
+        slot.keep(body)
+    return xml_document(207, body, headers)
 
 
-def multistatus(responses: Iterable[str], headers: list[tuple[str, str]], *, stream: bool = False) -> Response:
-    """The 207 of these DAV:response elements; streamed ones have no Content-Length."""
-    if not stream:
-        return xml_document(207, (_HEAD + "".join(responses) + _TAIL).encode(), headers)
-    return Response(207, [*headers, ("Content-Type", "application/xml; charset=utf-8")], _stream(responses))
+def _slot(request: Request, node: Node, depth: str, plan: Plan, form: tuple[bool, bool, bool]) -> Slot | None:
+    """Where the answer may be kept: that of a folder with its members, while nothing is locked."""
+    if depth != "1" or not node.is_folder or not plan.of_the_tree:
+        return None
+    request.share.freshen(node)
+    slot = request.rendered.slot((node.id, node.path, request.prefix, plan, form))
+    return None if request.share.has_locks() else slot
+
+
+def multistatus(responses: Iterable[str], headers: list[tuple[str, str]]) -> Response:
+    """The 207 of these DAV:response elements."""
+    return xml_document(207, _document(responses), headers)
+
+
+def _document(responses: Iterable[str]) -> bytes:
+    return (_HEAD + "".join(responses) + _TAIL).encode()
 
 
 def _stream(responses: Iterable[str]) -> Iterator[bytes]:

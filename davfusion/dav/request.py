@@ -14,6 +14,7 @@ from davfusion.dav.destination import Origin, url_path
 from davfusion.dav.errors import HttpError
 from davfusion.dav.href import from_wsgi, href, xml_href
 from davfusion.dav.mounts import Location, Mounts, spelled_place
+from davfusion.dav.rendered import RenderedFolders
 
 Environ = Mapping[str, Any]
 
@@ -62,6 +63,8 @@ class Request:
     principal: Principal
     mounts: Mounts
     settings: DavSettings
+    rendered: RenderedFolders
+    """Answers about folders of this share that may still be true."""
 
     def header(self, name: str) -> str | None:
         """A header by its WSGI name without `HTTP_`, or None."""
