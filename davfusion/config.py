@@ -79,6 +79,8 @@ class ShareSettings(_Settings):
         60.0, ge=0, allow_inf_nan=False, description="seconds, 0 or more, such as 60")
     cache_size: Size = 10 * 10**9
     durability: Durability = Field("power-safe", description='"power-safe" or "process-safe"')
+    access: Literal["none", "read", "write"] = Field("write", description='"none", "read" or "write"')
+    """What people who signed in may do where the users file says nothing else of them."""
 
     @field_validator("name")
     @classmethod
@@ -130,6 +132,11 @@ class Config(_Settings):
     listen: str = Field(
         "127.0.0.1:8080", description='an address and a port such as "127.0.0.1:8080" or "[::1]:8080"')
     anonymous: bool = Field(False, description="true or false")
+    users: Path | None = Field(None, description="a users file, made with davfusion user add --users FILE NAME")
+    trusted_proxies: tuple[str, ...] = Field((), description='addresses of proxies, such as ["127.0.0.1"]')
+    """Whose X-Forwarded-For is believed."""
+    tls_cert: Path | None = Field(None, description="a PEM file with the certificate and its chain")
+    tls_key: Path | None = Field(None, description="a PEM file with the key of the certificate")
     workers: int | Literal["auto"] = Field(1, description='a number of processes from 1, or "auto"')
     state: Path | None = Field(None, description="a folder on a local disk such as /var/lib/davfusion")
     at_root: bool = Field(False, description="true or false")
@@ -148,6 +155,21 @@ class Config(_Settings):
         if workers != "auto" and not 1 <= workers <= 256:
             raise ValueError("is out of range")
         return workers
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ipaddress.ip_network(proxy.strip())
+        return proxies
+
+    @model_validator(mode="after")
+    def _whole_choices(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: give both or neither")
+        if self.users is not None and self.anonymous:
+            raise ValueError("users and anonymous exclude each other: give one of them")
+        return self
 
     @model_validator(mode="after")
     def _distinct_shares(self) -> Self:
@@ -188,11 +210,12 @@ class Config(_Settings):
 
     def require_private(self) -> None:
         """Raise ConfigError when everybody on the network could read and change the shares unasked."""
-        if self.anonymous or is_loopback(self.host):
+        if self.anonymous or self.users is not None or is_loopback(self.host):
             return
         raise ConfigError(
             f"Listening on {self.host} without accounts would let everybody who reaches this computer read "
-            "and change the files. Listen on 127.0.0.1, or give --anonymous if this is what you want.")
+            "and change the files. Listen on 127.0.0.1, give --users FILE (see davfusion user add), or give "
+            "--anonymous if this is what you want.")
 
 
 def split_listen(listen: str) -> tuple[str, int]:
@@ -268,15 +291,16 @@ def _anchored(config: Config, folder: Path) -> Config:
         share.model_copy(update={"store": str((folder / Path(share.store).expanduser()).resolve())})
         if "://" not in share.store else share
         for share in config.share)
-    state = config.state and (folder / config.state.expanduser()).resolve()
-    return config.model_copy(update={"share": shares, "state": state})
+    paths = {name: (folder / path.expanduser()).resolve()
+             for name in ("state", "users", "tls_cert", "tls_key") if (path := getattr(config, name)) is not None}
+    return config.model_copy(update={"share": shares, **paths})
 
 
 def _explain(details: ErrorDetails, source: str) -> str:
     location = details["loc"]
     reason = str(details["msg"]).removeprefix("Value error, ")
     if not location:
-        return f"{source}: {reason}. Change the [[share]] entries."
+        return f"{source}: {reason}."
     key = _key(location)
     model: type[_Settings] = ShareSettings if len(location) >= 3 else Config
     name = str(location[2] if len(location) >= 3 else location[0])

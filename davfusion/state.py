@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import time
 import urllib.parse
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from typing import Self
 from davfusion.cache.contents import flush_folder
 from davfusion.cache.errors import StateInUseError
 from davfusion.config import Config, ConfigError, ShareSettings
+from davfusion.file_lock import try_lock
 
 _LOCK = "lock"
 _DESCRIPTION = "davfusion.json"
@@ -151,7 +151,7 @@ class StateLock:
         """
         self._file = (state / _LOCK).open("a+b")
         deadline = time.monotonic() + patience
-        while not _try_lock(self._file.fileno()):
+        while not try_lock(self._file.fileno()):
             if time.monotonic() >= deadline:
                 self._file.close()
                 raise StateInUseError(
@@ -182,24 +182,3 @@ def is_locked(state: Path) -> bool:
     except StateInUseError:
         return True
     return False
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

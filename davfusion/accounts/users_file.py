@@ -15,6 +15,7 @@ from pathlib import Path
 
 from davfusion.accounts.errors import UsersFileError
 from davfusion.accounts.users import MalformedUsersError, Users, from_text, to_text
+from davfusion.file_lock import try_lock
 
 log = logging.getLogger("davfusion.accounts")
 
@@ -173,31 +174,10 @@ def _locked(path: Path) -> Iterator[None]:
         raise UsersFileError(f"{path}.lock cannot be written: {error.strerror}.") from error
     try:
         deadline = time.monotonic() + _LOCK_PATIENCE
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if time.monotonic() >= deadline:
                 raise UsersFileError(f"Another process is changing {path}. Try again when it is done.")
             time.sleep(_LOCK_RETRY)
         yield
     finally:
         os.close(descriptor)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

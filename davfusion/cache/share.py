@@ -7,18 +7,20 @@ old. Writes touch the index and the cache files only; the engine (`sync`) carrie
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from davfusion.cache import tree
 from davfusion.cache.contents import ContentFiles, Incoming
 from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
 from davfusion.cache.fetch import Fetcher
 from davfusion.cache.flusher import Flusher
+from davfusion.cache.generation import Generation
 from davfusion.cache.index import Durability, Index, LockRow, Record, View
 from davfusion.cache.listing import Freshness, Lister
 from davfusion.cache.measured import Measured
@@ -43,6 +45,18 @@ class CacheSettings:
     upload_delay: float = 5.0
     """How long a change waits for further ones before it travels."""
     read_only: bool = False
+
+
+MOST_FOUND = 4096
+"""Nodes that a process keeps at hand by their paths."""
+
+
+class _Found(NamedTuple):
+    """A node, good from and until these times (seconds since the epoch)."""
+
+    node: Node
+    since: float
+    until: float
 
 
 class TreeView(Protocol):
@@ -83,6 +97,9 @@ class Share:
         self.accesses = AccessCounter(self.index)
         self.fetcher = Fetcher(self.index, store, self.files, self.space, self.accesses)
         self.opener = Opener(self.index, self.files, self.fetcher, self.accesses)
+        self.generation = Generation(self.index.data_version)
+        self._found: tuple[int, dict[str, _Found]] = (0, {})
+        """What `find` found in one generation of the index."""
         self._quota = Measured(self._measure_quota)
         self.flusher = None if flush else Flusher(self.index, self.files)
         if self.flusher is not None:
@@ -106,6 +123,11 @@ class Share:
 
     def find(self, path: str) -> Node | None:
         """The node at the path; None only when there is certainly none. Stale folders are listed first."""
+        generation = self.generation.now()
+        newest, found = self._found
+        kept = found.get(path) if newest == generation else None
+        if kept is not None and kept.since <= self.index.now() < kept.until:
+            return kept.node
         depth = 0 if path == "/" else path.count("/")
         asked: set[int] = set()
         for _ in range(depth + 3):
@@ -113,8 +135,13 @@ class Share:
             chain = view.nodes.chain(path)
             complete = len(chain) == depth + 1
             folders = chain if not complete and chain[-1].is_folder else chain[:-1]
-            if not self._refresh_first(folders, asked):
-                return view.node(chain[-1], path) if complete else None
+            if self._refresh_first(folders, asked):
+                continue
+            if not complete:
+                return None
+            node = view.node(chain[-1], path)
+            self._keep(generation, node, chain[-2] if depth else None)
+            return node
         raise TemporaryError("The folder keeps changing in the store", path, retry_after=1.0)
 
     def find_known(self, path: str) -> Node | None:
@@ -349,6 +376,22 @@ class Share:
                 asked.add(record.id)
                 return True
         return False
+
+    def _keep(self, generation: int, node: Node, folder: Record | None) -> None:
+        """Let `find` find the node again while nothing changes and the listing of its folder is fresh."""
+        now = self.index.now()
+        until = math.inf
+        if folder is not None and folder.is_synced:
+            until = (folder.listed or 0.0) + self.settings.freshness.revalidate_after
+        if now >= until:
+            return
+        newest, found = self._found
+        if newest > generation:
+            return
+        if newest < generation or len(found) >= MOST_FOUND:
+            found = {}
+            self._found = (generation, found)
+        found[node.path] = _Found(node, now, until)
 
     def _know_all(self, folder: Node) -> None:
         """List every folder below that was never listed, so that a copy is complete."""

@@ -12,6 +12,7 @@ import sys
 import click
 
 from davfusion import __version__
+from davfusion.accounts.errors import AccountsError
 from davfusion.cache.errors import StateInUseError
 from davfusion.config import ConfigError
 
@@ -19,6 +20,7 @@ _COMMANDS = {
     "serve": "Serve a store as a network drive.",
     "sync": "Carry everything that waits to the store.",
     "status": "Show what waits, what fails and why.",
+    "user": "Say who may sign in.",
     "check": "Verify index, contents and store against each other.",
 }
 
@@ -55,7 +57,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (ConfigError, StateInUseError) as error:
+    except (AccountsError, ConfigError, StateInUseError) as error:
         click.echo(f"davfusion: {error}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -34,6 +34,11 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option("--workers", metavar="N", help="Number of front processes, or auto: one per core.  [default: 1]")
 @click.option("--read-only", is_flag=True, help="Refuse every change.")
 @click.option("--anonymous", is_flag=True, help="Let everybody in, also from other computers.")
+@click.option("--users", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Only these people may sign in (see davfusion user).")
+@click.option("--tls-cert", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Certificate and chain (PEM); read again on SIGHUP.")
+@click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Its key (PEM).")
 @click.option("--upload-delay", type=click.FloatRange(0), metavar="SECONDS",
               help="Wait so long after the last change of a file before it is uploaded.")
 @click.option("--revalidate-after", type=click.FloatRange(0), metavar="SECONDS",
@@ -76,6 +81,7 @@ def _settings(store: str | None, config_file: Path | None, options: dict[str, An
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     host, port = given.pop("host", None), given.pop("port", None)
     own: dict[str, Any] = {name: given.pop(name) for name in ("workers", "anonymous") if name in given}
+    own |= {name: given.pop(name).resolve() for name in ("users", "tls_cert", "tls_key") if name in given}
     if str(own.get("workers", "")).isdecimal():
         own["workers"] = int(own["workers"])
     if config_file is not None and store is not None:
@@ -108,7 +114,8 @@ def _announcer(config: Config, listening: socket.socket) -> Callable[[], None]:
     def announce() -> None:
         names = ", ".join(share.name for share in config.share)
         what = config.share[0].store if config.at_root else names
-        click.echo(f"davfusion serves {what} at {address_of(listening)}")
+        scheme = "http" if config.tls_cert is None else "https"
+        click.echo(f"davfusion serves {what} at {address_of(listening, scheme)}")
     return announce
 
 

@@ -19,7 +19,7 @@ from davfusion.dav.lock_storage import ShareLockStorage
 from davfusion.dav.mounts import Location, Mounts, spelled_path, spelled_place
 from davfusion.dav.options import dav_headers
 from davfusion.dav.provider import ShareProvider
-from davfusion.dav.rendered import Generation, RenderedFolders
+from davfusion.dav.rendered import RenderedFolders
 from davfusion.dav.request import (
     Authenticate,
     DavSettings,
@@ -55,7 +55,7 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
         self.settings = settings or DavSettings()
         self._authenticate = authenticate
         self._root = SharesRoot(self.mounts.shares)
-        self._rendered = {place: RenderedFolders(Generation(share.index.data_version))
+        self._rendered = {place: RenderedFolders(share.generation)
                           for place, share in self.mounts.shares.items()}
         super().__init__(wsgidav_config(
             self.mounts.shares, middleware_stack=[], http_authenticator={"accept_basic": False}))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from davfusion.config import ConfigError
-from davfusion.processes.supervisor import EXIT_UNUSABLE, STOP_SIGNALS
+from davfusion.processes.supervisor import EXIT_UNUSABLE, HANDLED_SIGNALS
 
 _PR_SET_PDEATHSIG = 1
 
@@ -19,17 +19,19 @@ _PR_SET_PDEATHSIG = 1
 class Supervised:
     """This process as a child of a supervisor.
 
-    `handover` is the text that the supervisor gave, `stop` is set by SIGTERM. SIGINT is left to the
-    supervisor. The process ends at once, by SIGKILL, when the supervisor is gone: a successor may be
+    `handover` is the text that the supervisor gave, `stop` is set by SIGTERM, `reload` by SIGHUP. SIGINT is left
+    to the supervisor. The process ends at once, by SIGKILL, when the supervisor is gone: a successor may be
     starting on the same state.
     """
 
     def __init__(self) -> None:
         """To be called once, before anything else, in the main thread."""
         self.stop = threading.Event()
+        self.reload = threading.Event()
+        signal.signal(signal.SIGHUP, self._request_reload)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._request_stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         if sys.platform == "linux":
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         self._report = os.dup(1)
@@ -40,6 +42,9 @@ class Supervised:
     def report_ready(self) -> None:
         """Tell the supervisor that this child does its work."""
         os.write(self._report, b"ready\n")
+
+    def _request_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self.reload.set()
 
     def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stop.set()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable
 
 from davfusion import logs
-from davfusion.config import Config
+from davfusion.config import Config, ConfigError
 from davfusion.dav.app import DavFusionApp
 from davfusion.processes.child import Supervised, unless_unusable
 from davfusion.processes.handover import Handover
@@ -21,10 +22,19 @@ _STOP_TIMEOUT = 8.0
 
 
 def serve_until(stop: threading.Event, application: DavFusionApp, config: Config, listening: socket.socket, *,
-                ready: Callable[[], None]) -> None:
-    """Answer requests until `stop` is set and those under way have ended."""
-    settings = ServerSettings(host=config.host, port=listening.getsockname()[1], stop_timeout=_STOP_TIMEOUT)
-    serve(application, settings, listener=listening, ready=lambda _: ready(), stop=stop)
+                ready: Callable[[], None], reload: threading.Event) -> None:
+    """Answer requests until `stop` is set and those under way have ended; `reload` reads the certificate again.
+
+    Raises ConfigError when the certificate cannot be used.
+    """
+    settings = ServerSettings(host=config.host, port=listening.getsockname()[1], stop_timeout=_STOP_TIMEOUT,
+                              tls_cert=config.tls_cert, tls_key=config.tls_key)
+    try:
+        serve(application, settings, listener=listening, ready=lambda _: ready(), stop=stop, reload_tls=reload)
+    except ssl.SSLError as error:
+        raise ConfigError(f"The certificate {config.tls_cert} and its key cannot be used: {error}.") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"{error.filename or config.tls_cert} does not exist.") from error
 
 
 def main() -> int:
@@ -37,7 +47,8 @@ def main() -> int:
     shares = open_shares(handover.config, handover.state)
     application = open_application(handover.config, shares)
     listening = socket.socket(fileno=handover.listening)
-    serve_until(supervised.stop, application, handover.config, listening, ready=supervised.report_ready)
+    serve_until(supervised.stop, application, handover.config, listening, ready=supervised.report_ready,
+                reload=supervised.reload)
     for opened in shares:
         opened.close()
     return 0

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from davfusion import state
+from davfusion.accounts.addresses import TrustedProxies
+from davfusion.accounts.errors import UsersFileError
+from davfusion.accounts.rights import Right
+from davfusion.accounts.sign_in import SignIn
+from davfusion.accounts.users_file import UsersFile
 from davfusion.cache.contents import ContentFiles
 from davfusion.cache.index import Durability, Index
 from davfusion.cache.listing import Freshness
@@ -17,6 +22,7 @@ from davfusion.cache.share import CacheSettings, Share
 from davfusion.cache.space import SpaceLimits
 from davfusion.config import Config, ConfigError, ShareSettings
 from davfusion.dav.app import DavFusionApp
+from davfusion.dav.request import Authenticate, anonymous
 from davfusion.store.address import AddressError, open_store
 from davfusion.store.errors import StoreError
 
@@ -89,4 +95,16 @@ def _index(settings: ShareSettings, directory: Path) -> Iterator[tuple[Index, Co
 def open_application(config: Config, shares: Sequence[OpenShare]) -> DavFusionApp:
     """The WSGI application that serves the shares where the settings want them."""
     return DavFusionApp({
-        "/" if config.at_root else f"/{opened.settings.name}": opened.share for opened in shares})
+        "/" if config.at_root else f"/{opened.settings.name}": opened.share for opened in shares},
+        authenticate=open_sign_in(config))
+
+
+def open_sign_in(config: Config) -> Authenticate:
+    """Who may sign in, by the settings. Raises ConfigError when the users file cannot be used."""
+    if config.users is None:
+        return anonymous
+    try:
+        return SignIn(UsersFile(config.users), proxies=TrustedProxies(config.trusted_proxies),
+                      share_defaults={settings.name: Right(settings.access) for settings in config.share})
+    except UsersFileError as error:
+        raise ConfigError(str(error)) from error

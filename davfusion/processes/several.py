@@ -26,7 +26,7 @@ def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: Sta
         for number, listening in enumerate(sockets)]
     engine = _child("engine", "engine", lock, Handover(config, state, verbose))
     with in_order(config, state):
-        return Supervisor([fronts, [engine]], ready=announce).run()
+        return Supervisor([fronts, [engine]], ready=announce, passes_hangup=config.tls_cert is not None).run()
 
 
 def _child(name: str, module: str, lock: StateLock, handover: Handover) -> ChildSpec:

@@ -26,16 +26,19 @@ def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: Sta
 
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
+    reload = threading.Event()
+    if config.tls_cert is not None and hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda _number, _frame: reload.set())
     failures: list[BaseException] = []
     with in_order(config, state):
-        _run(config, state, sockets[0], stop, stop_engines, failures, announce)
+        _run(config, state, sockets[0], stop, stop_engines, failures, announce, reload)
     if failures:
         raise failures[0]
     return 0
 
 
 def _run(config: Config, state: Path, listening: socket.socket, stop: threading.Event, stop_engines: threading.Event,
-         failures: list[BaseException], announce: Callable[[], None]) -> None:
+         failures: list[BaseException], announce: Callable[[], None], reload: threading.Event) -> None:
     shares = open_shares(config, state)
 
     def carry_on() -> None:
@@ -48,7 +51,7 @@ def _run(config: Config, state: Path, listening: socket.socket, stop: threading.
     engines = threading.Thread(target=carry_on, name="engines")
     engines.start()
     try:
-        serve_until(stop, open_application(config, shares), config, listening, ready=announce)
+        serve_until(stop, open_application(config, shares), config, listening, ready=announce, reload=reload)
     finally:
         stop_engines.set()
         engines.join()

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 EXIT_UNUSABLE = 78
 """Exit code of a child that another start cannot help (sysexits: EX_CONFIG)."""
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+"""Signals that children deal with; blocked until they can."""
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 10.0
@@ -59,7 +60,7 @@ class _Child:
 
     def start(self) -> subprocess.Popen[bytes]:
         # signals wait until the child is able to deal with them
-        previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
         try:
             self.process = process = subprocess.Popen(
                 self.spec.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=self.spec.inherited)
@@ -102,9 +103,10 @@ class Supervisor:
     """
 
     def __init__(self, groups: Sequence[Sequence[ChildSpec]], *, ready: Callable[[], None],
-                 grace: float = 10.0) -> None:
+                 grace: float = 10.0, passes_hangup: bool = False) -> None:
         """`groups` stop one after the other, each within `grace` seconds.
 
+        `passes_hangup`: SIGHUP goes to the first group; without, it ends this process as usual.
         `ready` is called once, when every child of the first group has reported that it is ready.
         """
         self._groups = [[_Child(spec) for spec in group] for group in groups]
@@ -113,6 +115,8 @@ class Supervisor:
         self._announced = False
         self._grace = grace
         self._stopping = False
+        self._hung_up = False
+        self._passes_hangup = passes_hangup
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> int:
@@ -128,7 +132,7 @@ class Supervisor:
         old_wakeup = signal.set_wakeup_fd(wake_up.fileno(), warn_on_full_buffer=False)
         old_handlers = [(number, signal.signal(number, handler)) for number, handler in (
             (signal.SIGTERM, self._request_stop), (signal.SIGINT, self._request_stop),
-            (signal.SIGCHLD, _ignore))]
+            (signal.SIGCHLD, _ignore), *([(signal.SIGHUP, self._note_hangup)] if self._passes_hangup else []))]
         try:
             return self._watch()
         finally:
@@ -143,8 +147,19 @@ class Supervisor:
     def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
+    def _note_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        self._hung_up = True
+
+    def _pass_hangup(self) -> None:
+        self._hung_up = False
+        for child in self._groups[0]:
+            if child.process is not None:
+                child.process.send_signal(signal.SIGHUP)
+
     def _watch(self) -> int:
         while not self._stopping:
+            if self._hung_up:
+                self._pass_hangup()
             self._start_due()
             for key, _ in self._selector.select(self._until_next_start()):
                 self._read(key)

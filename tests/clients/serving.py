@@ -20,7 +20,7 @@ from pathlib import Path
 
 import requests
 
-READY = re.compile(r"^davfusion serves .* at (http://\S+/)$")
+READY = re.compile(r"^davfusion serves .* at (https?://\S+/)$")
 START_TIMEOUT = 30.0
 COMMAND = (sys.executable, "-m", "davfusion")
 
