@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from davfusion.cache.generation import Generation
 from davfusion.cache.share import Share
 from davfusion.dav.app import DavFusionApp
-from davfusion.dav.rendered import Generation, RenderedFolders
+from davfusion.dav.rendered import RenderedFolders
 from davfusion.store.memory import MemoryStore
 from tests.dav.client import Client
 
