@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
-import time
 from dataclasses import dataclass
 from random import Random
-from typing import BinaryIO
 
 from davfusion.cache import synced, tree
 from davfusion.cache.adopt import revive
-from davfusion.cache.index import Kind, Operation, Record, View
+from davfusion.cache.index import Operation, Record, View
 from davfusion.cache.share import Share
 from davfusion.store.errors import (
     AlreadyExistsError,
@@ -23,7 +20,8 @@ from davfusion.store.errors import (
     TemporaryError,
     TransferInterruptedError,
 )
-from davfusion.store.interface import IfAbsent, Metadata
+from davfusion.sync.facts import note_intent, owner, record_fact
+from davfusion.sync.performer import Performer
 from davfusion.sync.planner import plan
 from davfusion.sync.proof import Prover
 from davfusion.sync.retry import Backoff, Fullness
@@ -39,7 +37,6 @@ from davfusion.sync.steps import (
     Fetch,
     Forget,
     ListFolder,
-    MakeFolder,
     Move,
     MoveFolder,
     Park,
@@ -107,6 +104,7 @@ class Carrier:
         self._backoff = backoff
         self._random = random
         self._settler = Settler(share)
+        self._performer = Performer(share, statistics, self._settler)
         self._prover = Prover(share, self._settler)
         self._fullness = Fullness(share.index.now, pause=backoff.patient)
         self._under_way: set[int] = set()
@@ -182,7 +180,7 @@ class Carrier:
     def _act_and_record(self, step: StoreStep, record: Record, operations: list[Operation],
                         interrupt: threading.Event) -> Outcome:
         try:
-            result = self._act(step, interrupt)
+            result = self._performer.perform(step, interrupt)
         except _REFUSED as error:
             return self._refused(step, operations, error)
         except OutOfSpaceError:
@@ -192,7 +190,7 @@ class Carrier:
             if error.retryable:
                 raise
             return self._park(record.id, error.message, operations)
-        self._index.write(lambda view: self._finish(view, step, record, operations, result))
+        self._index.write(lambda view: record_fact(view, step, record, operations, result, self._store.capabilities))
         if isinstance(step, Upload):
             self._fullness.accepted(record.size)
         log.info("carried", extra={"step": type(step).__name__, "path": _path(step), "node": record.id})
@@ -207,114 +205,10 @@ class Carrier:
         situation = gather(view, record, self._store.capabilities, below, deadlocked=deadlocked)
         if plan(situation) != step:
             return None
-        begin = view.operations.begin
-        match step:
-            case Upload() | Copy():
-                begin(Kind.WRITE, step.path, node, step.content)
-            case Move():
-                begin(Kind.WRITE, step.path, node, step.content)
-                begin(Kind.CLEAR, step.source, node)
-            case Delete():
-                begin(Kind.CLEAR, step.path, node)
-            case MakeFolder():
-                begin(Kind.MAKE, step.path, step.node)
-            case MoveFolder():
-                begin(Kind.TREE_FROM, step.source, step.node)
-                begin(Kind.TREE_TO, step.path, step.node)
-            case DeleteFolder():
-                begin(Kind.CLEAR, step.path, node)
-        if situation.occupant is not None and situation.occupant.is_local:
-            begin(Kind.CLEAR, situation.path or "", node, situation.occupant.content)
-        begun = [operation for owner in {node, _owner(step, node)} for operation in view.operations.open_of(owner)]
+        note_intent(view, step, situation)
+        begun = [operation for about in {node, owner(step, node)} for operation in view.operations.open_of(about)]
         self._under_way.update(operation.id for operation in begun)
         return begun
-
-    def _act(self, step: StoreStep, interrupt: threading.Event) -> Metadata | None:
-        match step:
-            case Upload():
-                return self._verified(self._upload(step, interrupt))
-            case Copy():
-                return self._verified(self._store.duplicate(
-                    step.source, step.path, if_version=step.source_version, condition=step.condition))
-            case Move():
-                return self._verified(self._store.move(
-                    step.source, step.path, if_version=step.source_version, condition=step.condition))
-            case Delete():
-                self._store.delete(step.path, is_dir=False, if_version=step.version)
-            case MakeFolder():
-                self._make_folder(step.path)
-            case MoveFolder():
-                self._store.move(step.source, step.path, condition=IfAbsent())
-            case DeleteFolder():
-                self._store.delete_empty_directory(step.path)
-        return None
-
-    def _upload(self, step: Upload, interrupt: threading.Event) -> Metadata:
-        content = self._index.view().contents.get(step.content)
-        record = next(iter(self._index.view().nodes.users(step.content)), None)
-        started = time.monotonic()
-        with self._open(step.content) as file:
-            written = self._store.store_fileobject(
-                file, step.path, condition=step.condition, interrupt=interrupt,
-                modified=record.modified if record is not None else None)
-        self._statistics.uploaded(content.size if content is not None else 0, started, time.monotonic())
-        return written
-
-    def _open(self, content: int) -> BinaryIO:
-        row = self._index.view().contents.get(content)
-        if row is not None and row.size == 0:
-            return io.BytesIO()
-        if row is None or row.file is None or not row.whole:
-            raise TemporaryError("The content is not here any more")
-        return self._share.files.open(row.file)
-
-    def _verified(self, written: Metadata) -> Metadata:
-        """Where the store may not show at once what was written, look; what is not there counts as in doubt."""
-        if self._store.capabilities.strong_consistency:
-            return written
-        shown = self._settler.look(written.path)
-        if shown is None or shown.version != written.version:
-            raise TemporaryError("The store does not show what was just written", written.path, retry_after=1.0)
-        return shown
-
-    def _make_folder(self, path: str) -> None:
-        try:
-            self._store.create_directory(path)
-        except AlreadyExistsError:
-            if not self._store.get_metadata(path).is_dir:
-                raise
-
-    def _finish(self, view: View, step: StoreStep, record: Record, operations: list[Operation],
-                result: Metadata | None) -> None:
-        """Record the fact, and that nothing is in doubt any more."""
-        folders = self._store.capabilities.folders
-        parent = record.parent or 1
-        match step:
-            case Upload() | Copy() | Move():
-                assert result is not None
-                if isinstance(step, Move) and view.nodes.get(record.id) is None:
-                    synced.removed(view, step.source)
-                synced.wrote_file(
-                    view, record.id, path=step.path, parent=parent, content=step.content, version=result.version,
-                    old_remains=not isinstance(step, Move), folders=folders,
-                    confirmed=not self._store.capabilities.strong_consistency)
-            case Delete() | DeleteFolder():
-                synced.removed(view, step.path)
-            case MakeFolder():
-                self._finish_folder(view, step, record, folders)
-            case MoveFolder():
-                mover = view.nodes.get(step.node)
-                above = mover.parent if mover is not None and mover.parent is not None else parent
-                synced.moved_folder(view, step.node, source=step.source, target=step.path,
-                                    parent=above if step.node == record.id else 0)
-        for operation in operations:
-            view.operations.finish(operation.id, view.now())
-
-    @staticmethod
-    def _finish_folder(view: View, step: MakeFolder, record: Record, folders: bool) -> None:
-        made = record if step.node == record.id else view.nodes.get(step.node)
-        parent = made.parent if made is not None and made.parent is not None else 1
-        synced.made_folder(view, step.node, path=step.path, parent=parent, marker=not folders, folders=folders)
 
     # -- steps of the index -------------------------------------------------------------------------
 
@@ -449,10 +343,6 @@ class Carrier:
         self._index.write(change)
         log.warning("postponed", extra={"node": node, "path": error.path, "problem": error.message})
         return error
-
-
-def _owner(step: StoreStep, node: int) -> int:
-    return step.node if isinstance(step, (MakeFolder, MoveFolder)) else node
 
 
 def _path(step: StoreStep) -> str:

@@ -1,0 +1,82 @@
+"""Asks the store for what a step says."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from typing import BinaryIO
+
+from davfusion.cache.share import Share
+from davfusion.store.errors import AlreadyExistsError, TemporaryError
+from davfusion.store.interface import IfAbsent, Metadata
+from davfusion.sync.settle import Settler
+from davfusion.sync.statistics import Statistics
+from davfusion.sync.steps import Copy, Delete, DeleteFolder, MakeFolder, Move, MoveFolder, StoreStep, Upload
+
+
+class Performer:
+    """Does steps in the store and touches nothing in the index. Thread-safe."""
+
+    def __init__(self, share: Share, statistics: Statistics, settler: Settler) -> None:
+        self._share = share
+        self._index = share.index
+        self._store = share.store
+        self._statistics = statistics
+        self._settler = settler
+
+    def perform(self, step: StoreStep, interrupt: threading.Event) -> Metadata | None:
+        """Ask the store for one step; the metadata of what was written. Raises StoreError, with the effect unknown."""
+        match step:
+            case Upload():
+                return self._verified(self._upload(step, interrupt))
+            case Copy():
+                return self._verified(self._store.duplicate(
+                    step.source, step.path, if_version=step.source_version, condition=step.condition))
+            case Move():
+                return self._verified(self._store.move(
+                    step.source, step.path, if_version=step.source_version, condition=step.condition))
+            case Delete():
+                self._store.delete(step.path, is_dir=False, if_version=step.version)
+            case MakeFolder():
+                self._make_folder(step.path)
+            case MoveFolder():
+                self._store.move(step.source, step.path, condition=IfAbsent())
+            case DeleteFolder():
+                self._store.delete_empty_directory(step.path)
+        return None
+
+    def _upload(self, step: Upload, interrupt: threading.Event) -> Metadata:
+        content = self._index.view().contents.get(step.content)
+        record = next(iter(self._index.view().nodes.users(step.content)), None)
+        started = time.monotonic()
+        with self._open(step.content) as file:
+            written = self._store.store_fileobject(
+                file, step.path, condition=step.condition, interrupt=interrupt,
+                modified=record.modified if record is not None else None)
+        self._statistics.uploaded(content.size if content is not None else 0, started, time.monotonic())
+        return written
+
+    def _open(self, content: int) -> BinaryIO:
+        row = self._index.view().contents.get(content)
+        if row is not None and row.size == 0:
+            return io.BytesIO()
+        if row is None or row.file is None or not row.whole:
+            raise TemporaryError("The content is not here any more")
+        return self._share.files.open(row.file)
+
+    def _verified(self, written: Metadata) -> Metadata:
+        """Where the store may not show at once what was written, look; what is not there counts as in doubt."""
+        if self._store.capabilities.strong_consistency:
+            return written
+        shown = self._settler.look(written.path)
+        if shown is None or shown.version != written.version:
+            raise TemporaryError("The store does not show what was just written", written.path, retry_after=1.0)
+        return shown
+
+    def _make_folder(self, path: str) -> None:
+        try:
+            self._store.create_directory(path)
+        except AlreadyExistsError:
+            if not self._store.get_metadata(path).is_dir:
+                raise
