@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -117,11 +118,11 @@ class Upkeep:
         if self._store.capabilities.folders:
             return
         for record in self._index.view().nodes.needless_markers(BATCH):
-            try:
-                self._store.delete_empty_directory(record.synced_path or "")
-            except ConflictError:
-                continue
+            path = record.synced_path or ""
             self._index.write(lambda view, node=record.id: view.nodes.update(node, synced_version=None))  # type: ignore[misc]
+            with contextlib.suppress(ConflictError):
+                self._store.delete_empty_directory(path)
+            self._index.write(lambda view, node=record.id, path=path: _remake_if_needed(view, node, path))  # type: ignore[misc]
 
     def _note_space(self) -> None:
         if self._index.now() - self._space_asked < SPACE_EVERY:
@@ -129,6 +130,15 @@ class Upkeep:
         self._space_asked = self._index.now()
         free = self._store.get_free_space()
         self._index.write(lambda view: view.operations.set_meta("store_free", "" if free is None else str(free)))
+
+
+def _remake_if_needed(view: View, node: int, path: str) -> None:
+    """Meanwhile the last thing in the folder may have gone, or a new marker may have been made and then removed."""
+    folder = view.nodes.get(node)
+    if folder is None or folder.synced_path != path:
+        return
+    if folder.synced_version == synced.MARKER or not view.nodes.any_in_store_folder(path):
+        synced.unsync(view, folder)
 
 
 def _remove(view: View, contents: list[int]) -> list[str]:

@@ -413,6 +413,8 @@ class World:
         local = {path: data for path, data in self._local().items() if path not in lost}
         stored = self.stored()
         assert local == stored, _difference(local, stored)
+        if not (self.chaos.editor or self.chaos.lost or self.chaos.stale):
+            assert not [path for path in stored if "conflict of" in path], f"conflicts with nobody: {sorted(stored)}"
         present = {data for data in stored.values() if data is not None}
         assert present <= self.account.written, "torn"
         missing = self.account.must - present - self._shadowed()

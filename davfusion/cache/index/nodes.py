@@ -173,7 +173,7 @@ class Nodes:
         """Folders in place with a marker although something else is in them."""
         return self._many(
             "n.folder = 1 AND n.synced_version = 'marker' AND n.parent IS NOT NULL AND EXISTS (SELECT 1 FROM node m "
-            "WHERE m.synced_parent = n.id AND m.parent = n.id AND m.confirmed = 1 "
+            "WHERE m.synced_parent = n.id AND m.parent = n.id AND m.confirmed = 1 AND m.dirty = 0 "
             "AND m.synced_folder = n.synced_folder || '/' || n.synced_name) LIMIT ?", (limit,))
 
     # -- what waits -----------------------------------------------------------------------------
