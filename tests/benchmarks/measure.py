@@ -22,7 +22,7 @@ class Series:
     """What one server did in one row: one value per round."""
 
     rates: list[float] = field(default_factory=list)
-    """Operations or MiB per second; None is not kept: with an error the row counts for nothing."""
+    """Operations or MiB per second; a round with an error has none and is the last."""
     cpu: list[float] = field(default_factory=list)
     """Seconds of all processes per operation, what comes of it in the background included."""
     p50: list[float] = field(default_factory=list)
@@ -65,12 +65,12 @@ def _measure_once(row: Row, site: Site, series: Series) -> None:
         task.check()
     except (AnswerError, OSError) as error:
         series.errors.append(f"{type(error).__name__}: {error}")
-        series.notes.append(site.server.last_failure())
+        series.notes += site.server.last_failure()
         return
     series.errors += outcome.errors
     series.notes += [note for note in outcome.notes if note not in series.notes]
     if outcome.errors:
-        series.notes.append(site.server.last_failure())
+        series.notes += site.server.last_failure()
         return
     if not outcome.operations:
         series.errors.append("nothing was done in the time")

@@ -55,10 +55,10 @@ class Server:
     """Returns when nothing that was written is still to be carried anywhere."""
 
 
-    def last_failure(self) -> str:
-        """The end of the last traceback in its log, if there is one."""
+    def last_failure(self) -> list[str]:
+        """The last traceback in its log, if there is one."""
         _, found, text = self.log.read_text(errors="replace").rpartition("Traceback (most recent call last)")
-        return "".join(text.splitlines(keepends=True)[:40])[-1500:].strip() if found else ""
+        return ["".join(text.splitlines(keepends=True)[:40])[-1500:].strip()] if found else []
 
 
 Start = Callable[[Path, Path, Certificate | None], contextlib.AbstractContextManager[Server]]

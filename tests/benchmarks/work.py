@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request: `method` and `path` (percent-encoded, below the server's root), and what must come back."""
+    """One request; `path` is percent-encoded and begins at the server's root."""
 
     method: str
     path: str
