@@ -21,7 +21,6 @@ class Flusher:
         self._index = index
         self._files = files
         self._stop = threading.Event()
-        self._seen = -1
         self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
 
     def start(self) -> None:
@@ -56,13 +55,6 @@ class Flusher:
     def _run(self) -> None:
         while not self._stop.wait(EVERY):
             try:
-                self._flush_when_changed()
+                self.flush()
             except Exception:
                 log.exception("flush failed")
-
-    def _flush_when_changed(self) -> None:
-        version = self._index.data_version()
-        if version == self._seen:
-            return
-        self.flush()
-        self._seen = version

@@ -259,3 +259,29 @@ index.close()
     assert run.stdout.split("\n")[0] in (CacheFullError.__name__, "OperationalError"), run
 
 
+
+
+def test_a_flush_lets_nobody_else_take_the_log_away(tmp_path: Path) -> None:
+    """Whoever opens and closes the file of a database beside SQLite drops the locks that SQLite holds for the process
+    (POSIX); then another process takes itself for the last one, and removes the log under those who use it."""
+    database = Database(tmp_path / "index.db", durability=Durability.PROCESS_SAFE)
+    database.write(lambda connection: connection.execute("UPDATE counter SET value = 7 WHERE name = 'sequence'"))
+    database.flush()
+    log = tmp_path / "index.db-wal"
+    before = log.stat().st_ino
+    visitor = ("import sqlite3, sys; connection = sqlite3.connect(sys.argv[1]); "
+               "connection.execute('SELECT count(*) FROM node').fetchone(); connection.close()")
+    subprocess.run([sys.executable, "-c", visitor, str(tmp_path / "index.db")], check=True, timeout=60)
+    assert log.exists() and log.stat().st_ino == before
+    database.write(lambda connection: connection.execute("UPDATE counter SET value = 8 WHERE name = 'sequence'"))
+    database.close()
+
+
+def test_a_flush_writes_only_when_something_was_committed(tmp_path: Path) -> None:
+    database = Database(tmp_path / "index.db", durability=Durability.PROCESS_SAFE)
+    database.write(lambda connection: connection.execute("UPDATE counter SET value = 7 WHERE name = 'sequence'"))
+    database.flush()
+    flushed = (tmp_path / "index.db-wal").read_bytes()
+    database.flush()
+    assert (tmp_path / "index.db-wal").read_bytes() == flushed
+    database.close()

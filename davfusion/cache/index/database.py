@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import random
 import sqlite3
 import threading
@@ -84,6 +83,8 @@ class Database:
         self._queue: deque[_Write[Any]] = deque()
         self._writer = self._connect()
         self._closed = False
+        self._commits = self._flushed = 0
+        """Of this process: all, and those known to be on stable storage."""
         self._migrate()
         self._writer.execute("PRAGMA busy_timeout = 0")
 
@@ -142,6 +143,7 @@ class Database:
             for write in batch:
                 self._run(connection, write)
             connection.execute("COMMIT")
+            self._commits += 1
         except BaseException as error:
             for write in batch:
                 write.error = write.error or error
@@ -201,12 +203,31 @@ class Database:
             self._writer.close()
 
     def flush(self) -> None:
-        """Put everything that is committed on stable storage, where commits do not do so themselves."""
+        """Put everything that is committed on stable storage, where commits do not do so themselves.
+
+        SQLite itself does it, by one commit that it flushes, and with it all before it in the log. Nobody else may
+        open and close these files: that would drop the locks that SQLite holds on them for this process (POSIX).
+        """
         if self._durability is Durability.POWER_SAFE:
             return
-        for path in (self._path, self._path.with_name(self._path.name + "-wal"), self._path.parent):
-            with contextlib.suppress(FileNotFoundError):
-                _fsync(path)
+        with self._writing:
+            if self._closed or self._flushed == self._commits:
+                return
+            commits, connection = self._commits, self._writer
+            connection.execute("PRAGMA synchronous = FULL")
+            try:
+                self._begin(connection)
+                connection.execute(
+                    "INSERT INTO counter (name, value) VALUES ('flushes', 1) "
+                    "ON CONFLICT (name) DO UPDATE SET value = counter.value + 1")
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            finally:
+                connection.execute("PRAGMA synchronous = NORMAL")
+            self._flushed = commits
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -239,16 +260,6 @@ class Database:
 
     def _version(self) -> int:
         return int(self._writer.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _fsync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _statements(script: str) -> list[str]:
