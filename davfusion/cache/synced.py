@@ -93,11 +93,25 @@ def moved_folder(view: View, node: int, *, source: str, target: str, parent: int
     view.nodes.update(node, synced_parent=parent, synced_folder=folder, synced_name=name, **_DONE)
 
 
-def removed(view: View, path: str) -> None:
-    """The store holds nothing at `path` any more."""
+def removed(view: View, path: str, *, folders: bool) -> None:
+    """The store holds nothing at `path` any more. `folders`: the store has folders of their own.
+
+    Where it has not, the folder that held it went too, if nothing else implies it; one that is to stay is made anew.
+    """
     holder = view.nodes.at_store(*place_of(path))
     if holder is not None:
         unsync(view, holder)
+    if not folders:
+        unsync_if_implied_no_more(view, place_of(path)[0])
+
+
+def unsync_if_implied_no_more(view: View, folder: str) -> None:
+    """A folder of the tree for which the store has neither marker nor member is not in the store."""
+    record = view.nodes.at_store(*place_of(folder)) if folder else None
+    if record is None or not record.is_folder or record.synced_version == MARKER:
+        return
+    if view.nodes.path(record.id) == record.synced_path and not view.nodes.any_in_store_folder(folder):
+        unsync(view, record)
 
 
 def unsync(view: View, record: Record) -> None:

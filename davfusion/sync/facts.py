@@ -46,13 +46,13 @@ def record_fact(view: View, step: StoreStep, record: Record, operations: list[Op
         case Upload() | Copy() | Move():
             assert result is not None
             if isinstance(step, Move) and view.nodes.get(record.id) is None:
-                synced.removed(view, step.source)
+                synced.removed(view, step.source, folders=folders)
             synced.wrote_file(
                 view, record.id, path=step.path, parent=parent, content=step.content, version=result.version,
                 old_remains=not isinstance(step, Move), folders=folders,
                 confirmed=not can.strong_consistency)
         case Delete() | DeleteFolder():
-            synced.removed(view, step.path)
+            synced.removed(view, step.path, folders=folders)
         case MakeFolder():
             _record_folder(view, step, record, folders)
         case MoveFolder():

@@ -84,7 +84,7 @@ class Settler:
         if shown is not None and known is not None and shown.version == known.synced_version:
             return
         if shown is None and operation.kind is Kind.CLEAR:
-            synced.removed(view, operation.path)
+            synced.removed(view, operation.path, folders=self._store.capabilities.folders)
             return
         self._take_in(view, operation.path, shown, [operation])
 
@@ -112,7 +112,7 @@ class Settler:
         if folder is not None:
             adopt(view, folder, name, shown)
         elif shown is None:
-            synced.removed(view, path)
+            synced.removed(view, path, folders=self._store.capabilities.folders)
 
     def _folder_at(self, view: View, path: str) -> Record | None:
         if path == "/":

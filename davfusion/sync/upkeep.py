@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -119,10 +118,11 @@ class Upkeep:
             return
         for record in self._index.view().nodes.needless_markers(BATCH):
             path = record.synced_path or ""
-            self._index.write(lambda view, node=record.id: view.nodes.update(node, synced_version=None))  # type: ignore[misc]
-            with contextlib.suppress(ConflictError):
+            try:
                 self._store.delete_empty_directory(path)
-            self._index.write(lambda view, node=record.id, path=path: _remake_if_needed(view, node, path))  # type: ignore[misc]
+            except ConflictError:
+                continue
+            self._index.write(lambda view, node=record.id, path=path: _note_dropped(view, node, path))  # type: ignore[misc]
 
     def _note_space(self) -> None:
         if self._index.now() - self._space_asked < SPACE_EVERY:
@@ -132,13 +132,12 @@ class Upkeep:
         self._index.write(lambda view: view.operations.set_meta("store_free", "" if free is None else str(free)))
 
 
-def _remake_if_needed(view: View, node: int, path: str) -> None:
-    """Meanwhile the last thing in the folder may have gone, or a new marker may have been made and then removed."""
+def _note_dropped(view: View, node: int, path: str) -> None:
+    """The marker is gone; so is the folder if its last member went meanwhile."""
     folder = view.nodes.get(node)
-    if folder is None or folder.synced_path != path:
-        return
-    if folder.synced_version == synced.MARKER or not view.nodes.any_in_store_folder(path):
-        synced.unsync(view, folder)
+    if folder is not None and folder.synced_path == path:
+        view.nodes.update(node, synced_version=None)
+        synced.unsync_if_implied_no_more(view, path)
 
 
 def _remove(view: View, contents: list[int]) -> list[str]:

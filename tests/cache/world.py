@@ -114,7 +114,7 @@ def remove_synced(share: Share, path: str) -> None:
     share.store.delete(path, is_dir=False)
 
     def change(view):  # type: ignore[no-untyped-def]
-        synced.removed(view, path)
+        synced.removed(view, path, folders=True)
         view.operations.finish(operation, view.now())
     share.index.write(change)
 

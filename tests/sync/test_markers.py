@@ -1,0 +1,98 @@
+"""Markers of empty folders in a bucket: none stays behind, and no folder goes with its last file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from davfusion.cache.listing import Freshness
+from davfusion.cache.share import CacheSettings, Share
+from davfusion.sync.engine import Engine
+from tests.model.bucket import MARKER, Bucket
+
+
+@pytest.fixture
+def bucket() -> Bucket:
+    return Bucket()
+
+
+@pytest.fixture
+def share(tmp_path: Path, bucket: Bucket) -> Iterator[Share]:
+    share = Share(tmp_path, bucket, settings=CacheSettings(upload_delay=0.0, freshness=Freshness(revalidate_after=0.0)))
+    yield share
+    share.close()
+
+
+def put(share: Share, path: str) -> None:
+    with share.receive(1) as incoming:
+        incoming.write(b"x")
+        share.put(path, incoming)
+
+
+def test_a_marker_goes_when_something_else_implies_the_folder(share: Share, bucket: Bucket) -> None:
+    engine = Engine(share)
+    share.make_folder("/folder")
+    engine.run_due()
+    assert list(bucket.objects) == [f"/folder/{MARKER}"]
+    put(share, "/folder/file")
+    engine.run_due()
+    engine.tidy()
+    assert list(bucket.objects) == ["/folder/file"]
+
+
+def test_a_process_that_dies_while_a_marker_is_dropped_leaves_none_behind(share: Share, bucket: Bucket) -> None:
+    class Died(BaseException):
+        pass
+
+    engine = Engine(share)
+    share.make_folder("/folder")
+    engine.run_due()
+    put(share, "/folder/file")
+    engine.run_due()
+    remove = bucket.delete_empty_directory
+
+    def die(directory: str) -> None:
+        raise Died
+
+    bucket.delete_empty_directory = die  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        engine.tidy()
+    bucket.delete_empty_directory = remove  # type: ignore[method-assign]
+
+    share.delete("/folder")
+    Engine(share).run_due()
+    assert bucket.objects == {}
+    assert share.find("/folder") is None
+
+
+def test_a_folder_whose_last_file_goes_while_its_marker_is_dropped_stays(share: Share, bucket: Bucket) -> None:
+    engine = Engine(share)
+    share.make_folder("/folder")
+    engine.run_due()
+    put(share, "/folder/file")
+    engine.run_due()
+    remove = bucket.delete_empty_directory
+
+    def meanwhile(directory: str) -> None:
+        share.delete("/folder/file")
+        engine.run_due()
+        remove(directory)
+
+    bucket.delete_empty_directory = meanwhile  # type: ignore[method-assign]
+    engine.tidy()
+    bucket.delete_empty_directory = remove  # type: ignore[method-assign]
+    engine.run_due()
+    assert list(bucket.objects) == [f"/folder/{MARKER}"]
+    assert share.find("/folder") is not None
+
+
+def test_a_folder_stays_when_its_only_file_is_moved_away_by_somebody_else_and_back(share: Share,
+                                                                                   bucket: Bucket) -> None:
+    bucket.store_fileobject(io.BytesIO(b"x"), "/folder/file")
+    assert share.find("/folder/file") is not None
+    share.move("/folder/file", "/file", overwrite=False)
+    Engine(share).run_due()
+    assert set(bucket.objects) == {"/file", f"/folder/{MARKER}"}
