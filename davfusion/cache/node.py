@@ -41,7 +41,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """One write lock (RFC 4918, 6). `path` is where its root is now: a lock follows a rename."""
+    """One write lock (RFC 4918, 6). `path` is its root; a MOVE of the root, or of what holds it, ends the lock (7.7)."""
 
     token: str
     """`opaquelocktoken:...` or `urn:uuid:...`, without angle brackets."""
