@@ -41,7 +41,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """One write lock (RFC 4918, 6). `path` is its root; a MOVE of the root, or of what holds it, ends the lock (7.7)."""
+    """One write lock (RFC 4918, 6). `path` is its root; a MOVE of that, or of a folder above, ends it (7.7)."""
 
     token: str
     """`opaquelocktoken:...` or `urn:uuid:...`, without angle brackets."""

@@ -1,4 +1,4 @@
-"""SQL about locks and dead properties, which hang on nodes and end with them; properties follow a rename, locks do not."""
+"""SQL about locks and dead properties, which hang on nodes: properties follow a rename, locks do not."""
 
 from __future__ import annotations
 
