@@ -7,21 +7,21 @@ old. Writes touch the index and the cache files only; the engine (`sync`) carrie
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from davfusion.cache import tree
 from davfusion.cache.contents import ContentFiles, Incoming
 from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
 from davfusion.cache.fetch import Fetcher
+from davfusion.cache.finding import Finder
 from davfusion.cache.flusher import Flusher
 from davfusion.cache.generation import Generation
-from davfusion.cache.index import Durability, Index, LockRow, Record, View
+from davfusion.cache.index import Durability, Index, LockRow, View
 from davfusion.cache.listing import Freshness, Lister
 from davfusion.cache.measured import Measured
 from davfusion.cache.node import Lock, Node, PropertyChange, Quota
@@ -29,7 +29,7 @@ from davfusion.cache.opening import Opener
 from davfusion.cache.reader import Reader
 from davfusion.cache.space import Space, SpaceLimits
 from davfusion.cache.statistics import AccessCounter
-from davfusion.store.errors import StoreError, TemporaryError, TooLargeError
+from davfusion.store.errors import StoreError, TooLargeError
 from davfusion.store.interface import Store, split
 
 log = logging.getLogger("davfusion.cache.share")
@@ -45,18 +45,6 @@ class CacheSettings:
     upload_delay: float = 5.0
     """How long a change waits for further ones before it travels."""
     read_only: bool = False
-
-
-MOST_FOUND = 4096
-"""Nodes that a process keeps at hand by their paths."""
-
-
-class _Found(NamedTuple):
-    """A node, good from and until these times (seconds since the epoch)."""
-
-    node: Node
-    since: float
-    until: float
 
 
 class TreeView(Protocol):
@@ -98,8 +86,8 @@ class Share:
         self.fetcher = Fetcher(self.index, store, self.files, self.space, self.accesses)
         self.opener = Opener(self.index, self.files, self.fetcher, self.accesses)
         self.generation = Generation(self.index.data_version)
-        self._found: tuple[int, dict[str, _Found]] = (0, {})
-        """What `find` found in one generation of the index."""
+        self._finder = Finder(self.index, self.lister, self.generation,
+                              revalidate_after=self.settings.freshness.revalidate_after)
         self._quota = Measured(self._measure_quota)
         self.flusher = None if flush else Flusher(self.index, self.files)
         if self.flusher is not None:
@@ -123,26 +111,7 @@ class Share:
 
     def find(self, path: str) -> Node | None:
         """The node at the path; None only when there is certainly none. Stale folders are listed first."""
-        generation = self.generation.now()
-        newest, found = self._found
-        kept = found.get(path) if newest == generation else None
-        if kept is not None and kept.since <= self.index.now() < kept.until:
-            return kept.node
-        depth = 0 if path == "/" else path.count("/")
-        asked: set[int] = set()
-        for _ in range(depth + 3):
-            view = self.index.view()
-            chain = view.nodes.chain(path)
-            complete = len(chain) == depth + 1
-            folders = chain if not complete and chain[-1].is_folder else chain[:-1]
-            if self._refresh_first(folders, asked):
-                continue
-            if not complete:
-                return None
-            node = view.node(chain[-1], path)
-            self._keep(generation, node, chain[-2] if depth else None)
-            return node
-        raise TemporaryError("The folder keeps changing in the store", path, retry_after=1.0)
+        return self._finder.find(path)
 
     def find_known(self, path: str) -> Node | None:
         """The node at the path as the index knows it, without asking the store."""
@@ -364,34 +333,6 @@ class Share:
         return Quota(used=view.nodes.totals()[1], available=available)
 
     # -- inside -----------------------------------------------------------------------------------
-
-    def _refresh_first(self, folders: list[Record], asked: set[int]) -> bool:
-        """List the first of these folders whose members are not known, or the last when it is stale; each only once.
-
-        Returns whether the tree may be another now.
-        """
-        for record in folders:
-            needed = not record.knows_members or record is folders[-1]
-            if needed and record.id not in asked and self.lister.ensure(record):
-                asked.add(record.id)
-                return True
-        return False
-
-    def _keep(self, generation: int, node: Node, folder: Record | None) -> None:
-        """Let `find` find the node again while nothing changes and the listing of its folder is fresh."""
-        now = self.index.now()
-        until = math.inf
-        if folder is not None and folder.is_synced:
-            until = (folder.listed or 0.0) + self.settings.freshness.revalidate_after
-        if now >= until:
-            return
-        newest, found = self._found
-        if newest > generation:
-            return
-        if newest < generation or len(found) >= MOST_FOUND:
-            found = {}
-            self._found = (generation, found)
-        found[node.path] = _Found(node, now, until)
 
     def _know_all(self, folder: Node) -> None:
         """List every folder below that was never listed, so that a copy is complete."""

@@ -19,6 +19,7 @@ from davfusion.cache.index.database import Database, Durability
 from davfusion.cache.index.locks import LockRow, Locks, Properties
 from davfusion.cache.index.nodes import Nodes
 from davfusion.cache.index.operations import Kind, Operation, Operations
+from davfusion.cache.index.paths import Paths
 from davfusion.cache.index.record import Record
 from davfusion.cache.node import ROOT_ID, Lock, Node
 from davfusion.store.errors import TemporaryError
@@ -36,6 +37,7 @@ class View:
 
     def __init__(self, connection: sqlite3.Connection, *, nonce: str, clock: Callable[[], float]) -> None:
         self.nodes = Nodes(connection)
+        self.paths = Paths(connection)
         self.contents = Contents(connection)
         self.locks = Locks(connection)
         self.properties = Properties(connection)
@@ -128,7 +130,7 @@ class Index:
         return self._database.data_version()
 
     def size(self) -> int:
-        """Bytes of the index on disk."""
+        """Bytes of the index on disk, without what is free in it."""
         return self._database.size()
 
     def close(self) -> None:

@@ -1,0 +1,109 @@
+"""Finds nodes by their paths, and has at hand what was found."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from davfusion.cache.generation import Generation
+from davfusion.cache.index import Index, Record
+from davfusion.cache.index.paths import Row
+from davfusion.cache.kept import Kept
+from davfusion.cache.listing import Lister
+from davfusion.cache.node import Node
+from davfusion.store.errors import TemporaryError
+
+LIMIT = 8 << 20
+"""Bytes of nodes that a process keeps at hand for a share, roughly."""
+_EACH = 1024
+"""Bytes that a node takes beside its path, roughly."""
+
+
+class _Found(NamedTuple):
+    """A node as the index had it in one generation, good from and until these times (seconds since the epoch)."""
+
+    node: Node
+    generation: int
+    since: float
+    until: float
+    row: Row | None
+    """What it was made of; None for the root."""
+
+
+class Finder:
+    """Looks paths up in the index, after folders that are not known or too old were listed. Thread-safe.
+
+    A node that was found is found again without asking the index as long as nobody has committed anything and the
+    listing of its folder is fresh; after a commit one statement tells whether it is still the same.
+    """
+
+    def __init__(self, index: Index, lister: Lister, generation: Generation, *, revalidate_after: float) -> None:
+        """`revalidate_after`: seconds for which the listing of a folder is good."""
+        self._index = index
+        self._lister = lister
+        self._generation = generation
+        self._revalidate_after = revalidate_after
+        self._kept: Kept[str, _Found] = Kept(LIMIT)
+
+    def find(self, path: str) -> Node | None:
+        """The node at the path; None only when there is certainly none. Raises StoreError, TemporaryError."""
+        generation = self._generation.now()
+        kept = self._kept.get(path)
+        if kept is not None and kept.generation == generation and kept.since <= self._index.now() < kept.until:
+            return kept.node
+        if path != "/":
+            row = self._index.view().paths.look_up(path)
+            if row is not None and row.settled and self._is_fresh(row):
+                return self._found(path, generation, row, kept)
+        return self._find_listed(path, generation)
+
+    def _is_fresh(self, row: Row) -> bool:
+        """A clock that was set back makes a listing old."""
+        return not row.folder_is_synced or (
+            row.folder_listed > 0 and 0 <= self._index.now() - row.folder_listed < self._revalidate_after)
+
+    def _found(self, path: str, generation: int, row: Row, kept: _Found | None) -> Node | None:
+        if kept is not None and kept.row == row:
+            node = kept.node
+        else:
+            record = row.record
+            if record is None:
+                return None
+            node = self._index.view().node(record, path)
+        until = row.folder_listed + self._revalidate_after if row.folder_is_synced else math.inf
+        self._keep(_Found(node, generation, self._index.now(), until, row))
+        return node
+
+    def _keep(self, found: _Found) -> None:
+        self._kept.put(found.node.path, found, _EACH + len(found.node.path))
+
+    def _find_listed(self, path: str, generation: int) -> Node | None:
+        """The node at the path, after every folder on the way was listed that has to be."""
+        depth = 0 if path == "/" else path.count("/")
+        asked: set[int] = set()
+        for _ in range(depth + 3):
+            view = self._index.view()
+            chain = view.nodes.chain(path)
+            complete = len(chain) == depth + 1
+            folders = chain if not complete and chain[-1].is_folder else chain[:-1]
+            if self._refresh_first(folders, asked):
+                continue
+            if not complete:
+                return None
+            node = view.node(chain[-1], path)
+            if depth == 0:
+                self._keep(_Found(node, generation, -math.inf, math.inf, None))
+            return node
+        raise TemporaryError("The folder keeps changing in the store", path, retry_after=1.0)
+
+    def _refresh_first(self, folders: list[Record], asked: set[int]) -> bool:
+        """List the first of these folders whose members are not known, or the last when it is stale; each only once.
+
+        Returns whether the tree may be another now.
+        """
+        for record in folders:
+            needed = not record.knows_members or record is folders[-1]
+            if needed and record.id not in asked and self._lister.ensure(record):
+                asked.add(record.id)
+                return True
+        return False
