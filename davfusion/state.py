@@ -22,8 +22,8 @@ from typing import Self
 
 from davfusion.cache.contents import flush_folder
 from davfusion.cache.errors import StateInUseError
-from davfusion.config import Config, ConfigError, ShareSettings
 from davfusion.file_lock import try_lock
+from davfusion.settings import Config, ConfigError, ShareSettings
 
 _LOCK = "lock"
 _DESCRIPTION = "davfusion.json"
@@ -110,7 +110,7 @@ def _place(address: str) -> str:
 
 def save(state: Path, config: Config) -> None:
     """Write down which shares live here, for the commands that are run beside the server."""
-    document = config.model_dump(mode="json")
+    document = config.document()
     for share in document["share"]:
         del share["credentials"]
     temporary = state / f"{_DESCRIPTION}.new"
@@ -123,9 +123,12 @@ def save(state: Path, config: Config) -> None:
 
 def saved(state: Path) -> Config:
     """The settings that `save` wrote, without credentials. Raises ConfigError."""
+    # Late, because the processes of a server get checked settings, and what checks them is large.
+    from davfusion.config import validated
+
     try:
-        return Config.model_validate_json((state / _DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return validated(json.loads((state / _DESCRIPTION).read_text(encoding="utf-8")), _DESCRIPTION)
+    except (OSError, ValueError, ConfigError) as error:
         raise ConfigError(f"{state / _DESCRIPTION} cannot be read: {error}. "
                           "Start `davfusion serve` once; it writes the file anew.") from error
 

@@ -14,7 +14,7 @@ import click
 from davfusion import __version__
 from davfusion.accounts.errors import AccountsError
 from davfusion.cache.errors import StateInUseError
-from davfusion.config import ConfigError
+from davfusion.settings import ConfigError
 
 _COMMANDS = {
     "serve": "Serve a store as a network drive.",

@@ -9,8 +9,8 @@ import click
 
 from davfusion import logs, state
 from davfusion.cli import states
-from davfusion.config import ConfigError, ShareSettings
 from davfusion.processes.opening import open_share
+from davfusion.settings import ConfigError, ShareSettings
 from davfusion.store.errors import StoreError
 from davfusion.verification import Report, Verification
 

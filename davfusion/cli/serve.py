@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from davfusion import logs, state
-from davfusion.config import Config, from_options, join_listen, load, parse_size
+from davfusion.config import from_options, load, parse_size
 from davfusion.processes.listening import address_of, listen
+from davfusion.settings import Config, join_listen
 
 
 def _size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
@@ -69,12 +70,12 @@ def command(*, store: str | None, config_file: Path | None, state_directory: Pat
         state.save(directory, config)
         in_one = in_memory or os.name != "posix"
         sockets = listen(config.host, config.port, 1 if in_one else config.worker_count())
-        # One of both, late: the supervisor starts sooner, and stays small, without what its children need.
+        # One of both, late: starting is quicker without what the children need.
         if in_one:
             from davfusion.processes.single import run
         else:
             from davfusion.processes.several import run
-        return run(config, directory, sockets, lock, announce=_announcer(config, sockets[0]), verbose=verbose)
+        return run(config, directory, sockets, lock, announcement=_announcement(config, sockets[0]), verbose=verbose)
 
 
 def _settings(store: str | None, config_file: Path | None, options: dict[str, Any]) -> Config:
@@ -91,7 +92,7 @@ def _settings(store: str | None, config_file: Path | None, options: dict[str, An
     else:
         config = from_options(_absolute(store), own, share_overrides=given)
     listen_at = join_listen(host or config.host, config.port if port is None else port)
-    return config.model_copy(update={"listen": listen_at})
+    return dataclasses.replace(config, listen=listen_at)
 
 
 def _absolute(store: str | None) -> str:
@@ -110,12 +111,8 @@ def _own_directory(config: Config, config_file: Path | None) -> Path:
     return state.directory_for(named_by, os.environ)
 
 
-def _announcer(config: Config, listening: socket.socket) -> Callable[[], None]:
-    def announce() -> None:
-        names = ", ".join(share.name for share in config.share)
-        what = config.share[0].store if config.at_root else names
-        scheme = "http" if config.tls_cert is None else "https"
-        click.echo(f"davfusion serves {what} at {address_of(listening, scheme)}")
-    return announce
-
-
+def _announcement(config: Config, listening: socket.socket) -> str:
+    names = ", ".join(share.name for share in config.share)
+    what = config.share[0].store if config.at_root else names
+    scheme = "http" if config.tls_cert is None else "https"
+    return f"davfusion serves {what} at {address_of(listening, scheme)}"

@@ -11,7 +11,8 @@ import click
 
 from davfusion import state
 from davfusion.cache.index import Index
-from davfusion.config import Config, ShareSettings, load
+from davfusion.config import load
+from davfusion.settings import Config, ShareSettings
 
 state_option = click.option(
     "--state", "state_directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",

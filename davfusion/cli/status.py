@@ -15,7 +15,7 @@ from davfusion import state
 from davfusion.cache.index import Index, Record, View
 from davfusion.cache.transparent import ENGINE_STATISTICS as STATISTICS
 from davfusion.cli import states
-from davfusion.config import ShareSettings
+from davfusion.settings import ShareSettings
 
 IN_STORE, WAITING, PARKED = 0, 3, 4
 """Exit codes: all is in the store, something waits, something is parked."""

@@ -16,7 +16,7 @@ from davfusion.cache.errors import StateInUseError
 from davfusion.cache.index import Index
 from davfusion.cli import states
 from davfusion.cli.status import exit_code
-from davfusion.config import Config
+from davfusion.settings import Config
 
 _LOOK_EVERY = 0.1
 _REQUEST_AGAIN = 1.0

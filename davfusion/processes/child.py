@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from davfusion.config import ConfigError
-from davfusion.processes.supervisor import EXIT_UNUSABLE, HANDLED_SIGNALS
+from davfusion.processes.protocol import EXIT_UNUSABLE, HANDLED_SIGNALS
+from davfusion.settings import ConfigError
 
 _PR_SET_PDEATHSIG = 1
 
@@ -19,9 +19,9 @@ _PR_SET_PDEATHSIG = 1
 class Supervised:
     """This process as a child of a supervisor.
 
-    `handover` is the text that the supervisor gave, `stop` is set by SIGTERM, `reload` by SIGHUP. SIGINT is left
-    to the supervisor. The process ends at once, by SIGKILL, when the supervisor is gone: a successor may be
-    starting on the same state.
+    `handover` is the text that the supervisor gave, `stop` is set by SIGTERM, `reload` by SIGHUP. SIGINT and
+    SIGUSR1 are left to the supervisor. The process ends at once, by SIGKILL, when the supervisor is gone: a
+    successor may be starting on the same state.
     """
 
     def __init__(self) -> None:
@@ -30,6 +30,7 @@ class Supervised:
         self.reload = threading.Event()
         signal.signal(signal.SIGHUP, self._request_reload)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._request_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         if sys.platform == "linux":

@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable
 
 from davfusion import logs
-from davfusion.config import Config, ConfigError
 from davfusion.dav.app import DavFusionApp
+from davfusion.processes.application import open_application
 from davfusion.processes.child import Supervised, unless_unusable
 from davfusion.processes.handover import Handover
-from davfusion.processes.opening import open_application, open_shares
+from davfusion.processes.opening import open_shares
 from davfusion.server import ServerSettings, serve
+from davfusion.settings import Config, ConfigError
 
 _STOP_TIMEOUT = 8.0
 """Seconds for requests under way when stopping; the supervisor waits a little longer."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from davfusion.config import Config
+from davfusion.settings import Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from davfusion.config import ConfigError, join_listen
+from davfusion.settings import ConfigError, join_listen
 
 _BACKLOG = 512
 

@@ -1,28 +1,21 @@
-"""Opens what the settings name: stores, shares, the application."""
+"""Opens what the settings name: stores and shares."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from davfusion import state
-from davfusion.accounts.addresses import TrustedProxies
-from davfusion.accounts.errors import UsersFileError
-from davfusion.accounts.rights import Right
-from davfusion.accounts.sign_in import SignIn
-from davfusion.accounts.users_file import UsersFile
 from davfusion.cache.contents import ContentFiles
 from davfusion.cache.index import Durability, Index
 from davfusion.cache.listing import Freshness
 from davfusion.cache.recovery import note_clean_stop, recover
 from davfusion.cache.share import CacheSettings, Share
 from davfusion.cache.space import SpaceLimits
-from davfusion.config import Config, ConfigError, ShareSettings
-from davfusion.dav.app import DavFusionApp
-from davfusion.dav.request import Authenticate, anonymous
+from davfusion.settings import Config, ConfigError, ShareSettings
 from davfusion.store.address import AddressError, open_store
 from davfusion.store.errors import StoreError
 
@@ -58,23 +51,22 @@ def open_shares(config: Config, directory: Path) -> list[OpenShare]:
 def open_share(settings: ShareSettings, directory: Path) -> OpenShare:
     """One share. Raises ConfigError."""
     try:
-        store = open_store(settings.store, credentials=settings.plain_credentials(), environ=os.environ)
+        store = open_store(settings.store, credentials=settings.credentials, environ=os.environ)
     except (AddressError, StoreError) as error:
         raise ConfigError(f"The store {settings.store} cannot be used: {error}.") from error
     folder = state.share_directory(directory, settings.name)
     return OpenShare(settings, Share(folder, store, name=settings.name, settings=cache_settings(settings)))
 
 
-@contextmanager
-def in_order(config: Config, directory: Path) -> Iterator[None]:
-    """Bring the state of every share in order before it is used, and note at the end that it was left so.
-
-    Held by the process that holds the state directory, around all that uses it.
-    """
+def bring_in_order(config: Config, directory: Path) -> None:
+    """Put the state of every share right before it is used, by the process that holds the state directory."""
     for settings in config.share:
         with _index(settings, directory) as (index, files, folder):
             recover(index, files, folder)
-    yield
+
+
+def note_clean_stops(config: Config, directory: Path) -> None:
+    """Note that the state of every share was left in order, once nothing uses it any more."""
     for settings in config.share:
         with _index(settings, directory) as (index, _, _):
             note_clean_stop(index)
@@ -90,21 +82,3 @@ def _index(settings: ShareSettings, directory: Path) -> Iterator[tuple[Index, Co
         yield index, files, folder
     finally:
         index.close()
-
-
-def open_application(config: Config, shares: Sequence[OpenShare]) -> DavFusionApp:
-    """The WSGI application that serves the shares where the settings want them."""
-    return DavFusionApp({
-        "/" if config.at_root else f"/{opened.settings.name}": opened.share for opened in shares},
-        authenticate=open_sign_in(config))
-
-
-def open_sign_in(config: Config) -> Authenticate:
-    """Who may sign in, by the settings. Raises ConfigError when the users file cannot be used."""
-    if config.users is None:
-        return anonymous
-    try:
-        return SignIn(UsersFile(config.users), proxies=TrustedProxies(config.trusted_proxies),
-                      share_defaults={settings.name: Right(settings.access) for settings in config.share})
-    except UsersFileError as error:
-        raise ConfigError(str(error)) from error

@@ -9,15 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from davfusion.config import Config
+from davfusion.processes.application import open_application
 from davfusion.processes.engine import carry, make_engines
 from davfusion.processes.front import serve_until
-from davfusion.processes.opening import in_order, open_application, open_shares
+from davfusion.processes.opening import bring_in_order, note_clean_stops, open_shares
+from davfusion.processes.terminal import Terminal
+from davfusion.settings import Config
 from davfusion.state import StateLock
 
 
 def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: StateLock, *,  # noqa: ARG001
-        announce: Callable[[], None], verbose: bool) -> int:  # noqa: ARG001
+        announcement: str, verbose: bool) -> int:  # noqa: ARG001
     """Run until SIGTERM or SIGINT; the exit code. The lock is held by the caller."""
     stop, stop_engines = threading.Event(), threading.Event()
 
@@ -27,11 +29,13 @@ def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: Sta
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
     reload = threading.Event()
-    if config.tls_cert is not None and hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda _number, _frame: reload.set())
+    if hasattr(signal, "SIGHUP"):
+        terminal = Terminal()
+        signal.signal(signal.SIGHUP, lambda _number, _frame: (stop if terminal.is_gone() else reload).set())
     failures: list[BaseException] = []
-    with in_order(config, state):
-        _run(config, state, sockets[0], stop, stop_engines, failures, announce, reload)
+    bring_in_order(config, state)
+    _run(config, state, sockets[0], stop, stop_engines, failures, lambda: print(announcement, flush=True), reload)
+    note_clean_stops(config, state)
     if failures:
         raise failures[0]
     return 0

@@ -1,4 +1,4 @@
-"""Keeps a set of processes running: starts them, restarts those that die, stops all in order.
+"""Keeps a set of processes running: starts them, restarts those that die, replaces them, stops all in order.
 
 A child is started by exec, never by fork alone, because clients of stores do not survive a fork. It gets
 one line on its standard input, the handover; that pipe stays open as long as the supervisor lives, so its
@@ -16,17 +16,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any, Self
+
+from davfusion.processes.protocol import EXIT_UNUSABLE, HANDLED_SIGNALS
+from davfusion.processes.terminal import Terminal
 
 log = logging.getLogger(__name__)
-
-EXIT_UNUSABLE = 78
-"""Exit code of a child that another start cannot help (sysexits: EX_CONFIG)."""
-
-HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-"""Signals that children deal with; blocked until they can."""
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 10.0
@@ -44,6 +43,11 @@ class ChildSpec:
     """Text without line breaks that the child reads first on its standard input; may hold secrets."""
     inherited: tuple[int, ...] = ()
     """File descriptors that the child keeps under the same numbers."""
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """The reverse of `dataclasses.asdict`, with lists where JSON made them of tuples."""
+        return cls(**{**fields, "argv": tuple(fields["argv"]), "inherited": tuple(fields["inherited"])})
 
 
 class _Child:
@@ -77,6 +81,11 @@ class _Child:
         log.info("process started", extra={"child": self.spec.name, "pid": process.pid})
         return process
 
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        assert self.process is not None
+        self.process.terminate()
+
     def forget(self) -> None:
         """Let go of a process that has ended."""
         assert self.process is not None
@@ -95,28 +104,42 @@ class _Child:
         self.pause = min(self.pause * 2, _LONGEST_PAUSE)
 
 
+@dataclass(slots=True)
+class _Replacement:
+    """One child of the first group on its way to be replaced by another on the same spec."""
+
+    old: _Child
+    new: _Child
+    kill_at: float | None = None
+    """When the old one has to be gone (time.monotonic); None while the new one is not ready."""
+
+
 class Supervisor:
     """Runs groups of children until SIGTERM or SIGINT. To be used from the main thread of a process.
 
     The very first child starts alone and the others once it is ready: a state that cannot be used is
     reported once, and a new one is made by one.
+
+    SIGHUP is passed on to the first group, unless it says that the terminal was closed: then all stops in order.
+    SIGUSR1 replaces the children of the first group, one after the other: each old one is told to end once its
+    successor, which inherits the same descriptors, is ready. A successor that fails ends the replacing.
     """
 
     def __init__(self, groups: Sequence[Sequence[ChildSpec]], *, ready: Callable[[], None],
-                 grace: float = 10.0, passes_hangup: bool = False) -> None:
+                 grace: float = 10.0) -> None:
         """`groups` stop one after the other, each within `grace` seconds.
 
-        `passes_hangup`: SIGHUP goes to the first group; without, it ends this process as usual.
         `ready` is called once, when every child of the first group has reported that it is ready.
         """
         self._groups = [[_Child(spec) for spec in group] for group in groups]
-        self._children = [child for group in self._groups for child in group]
         self._ready = ready
         self._announced = False
         self._grace = grace
         self._stopping = False
         self._hung_up = False
-        self._passes_hangup = passes_hangup
+        self._outdated: deque[_Child] = deque()
+        self._replacement: _Replacement | None = None
+        self._terminal = Terminal()
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> int:
@@ -131,8 +154,9 @@ class Supervisor:
         self._selector.register(wake, selectors.EVENT_READ, None)
         old_wakeup = signal.set_wakeup_fd(wake_up.fileno(), warn_on_full_buffer=False)
         old_handlers = [(number, signal.signal(number, handler)) for number, handler in (
-            (signal.SIGTERM, self._request_stop), (signal.SIGINT, self._request_stop),
-            (signal.SIGCHLD, _ignore), *([(signal.SIGHUP, self._note_hangup)] if self._passes_hangup else []))]
+            (signal.SIGTERM, self._request_stop), (signal.SIGINT, self._request_stop), (signal.SIGCHLD, _ignore),
+            (signal.SIGHUP, self._note_hangup), (signal.SIGUSR1, self._outdate))]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         try:
             return self._watch()
         finally:
@@ -150,20 +174,31 @@ class Supervisor:
     def _note_hangup(self, _number: int, _frame: FrameType | None) -> None:
         self._hung_up = True
 
-    def _pass_hangup(self) -> None:
+    def _outdate(self, _number: int, _frame: FrameType | None) -> None:
+        self._outdated = deque(self._groups[0])
+
+    def _heed_hangup(self) -> None:
+        if not self._hung_up:
+            return
         self._hung_up = False
+        if self._terminal.is_gone():
+            self._stopping = True
+            return
         for child in self._groups[0]:
             if child.process is not None:
                 child.process.send_signal(signal.SIGHUP)
 
     def _watch(self) -> int:
-        while not self._stopping:
-            if self._hung_up:
-                self._pass_hangup()
+        while True:
+            self._heed_hangup()
+            if self._stopping:
+                return 0
             self._start_due()
-            for key, _ in self._selector.select(self._until_next_start()):
+            self._replace_next()
+            for key, _ in self._selector.select(self._until_next_moment()):
                 self._read(key)
-            for child in self._children:
+            self._see_replacement_through()
+            for child in self._children():
                 if child.process is None or (code := child.process.poll()) is None:
                     continue
                 self._forget(child)
@@ -171,23 +206,72 @@ class Supervisor:
                 if code == EXIT_UNUSABLE or (not child.was_ready and child.starts >= _FIRST_ATTEMPTS):
                     return 1
                 child.schedule_restart()
-        return 0
+
+    def _children(self) -> list[_Child]:
+        return [child for group in self._groups for child in group]
 
     def _start_due(self) -> None:
         now = time.monotonic()
         for child in self._startable():
-            if child.start_at is None or child.start_at > now:
-                continue
-            process = child.start()
-            assert process.stdout is not None
-            self._selector.register(process.stdout, selectors.EVENT_READ, child)
+            if child.start_at is not None and child.start_at <= now:
+                self._start(child)
+
+    def _start(self, child: _Child) -> None:
+        process = child.start()
+        assert process.stdout is not None
+        self._selector.register(process.stdout, selectors.EVENT_READ, child)
+
+    def _replace_next(self) -> None:
+        """Start the successor of the next child that is to be replaced, when the last one is through."""
+        while self._replacement is None and self._outdated:
+            old = self._outdated.popleft()
+            # one that is dead gets a new process anyway
+            if old.process is not None and old in self._groups[0]:
+                self._replacement = _Replacement(old, _Child(old.spec))
+                self._start(self._replacement.new)
+
+    def _succeed(self, replacement: _Replacement) -> None:
+        """Let the successor, which is ready, take the place of the old child."""
+        group = self._groups[0]
+        group[group.index(replacement.old)] = replacement.new
+        replacement.kill_at = time.monotonic() + self._grace
+        if replacement.old.process is not None:
+            replacement.old.terminate()
+
+    def _see_replacement_through(self) -> None:
+        replacement = self._replacement
+        if replacement is None:
+            return
+        old, new = replacement.old, replacement.new
+        if replacement.kill_at is None:
+            assert new.process is not None
+            if (code := new.process.poll()) is not None:
+                log.error("replacement died", extra={"child": new.spec.name, "code": code})
+                self._forget(new)
+                self._replacement = None
+                self._outdated.clear()
+            return
+        if old.process is not None and old.process.poll() is None:
+            if time.monotonic() < replacement.kill_at:
+                return
+            _await_end(old, replacement.kill_at)
+        if old.process is not None:
+            self._forget(old)
+        log.info("process replaced", extra={"child": new.spec.name})
+        self._replacement = None
 
     def _startable(self) -> list[_Child]:
-        return self._children if self._children[0].was_ready else self._children[:1]
+        children = self._children()
+        return children if children[0].was_ready else children[:1]
 
-    def _until_next_start(self) -> float | None:
-        due = [child.start_at for child in self._startable() if child.start_at is not None]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+    def _until_next_moment(self) -> float | None:
+        """Seconds until something is to be done although nothing has happened; None: nothing is."""
+        moments = [child.start_at for child in self._startable() if child.start_at is not None]
+        if self._replacement is not None and self._replacement.kill_at is not None:
+            moments.append(self._replacement.kill_at)
+        elif self._replacement is None and self._outdated:
+            return 0.0
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _read(self, key: selectors.SelectorKey) -> None:
         child: _Child | None = key.data
@@ -198,6 +282,8 @@ class Supervisor:
             self._selector.unregister(key.fileobj)
             return
         child.was_ready = True
+        if self._replacement is not None and self._replacement.new is child:
+            self._succeed(self._replacement)
         if not self._announced and all(each.was_ready for each in self._groups[0]):
             self._announced = True
             self._ready()
@@ -210,11 +296,13 @@ class Supervisor:
         child.forget()
 
     def _stop_all(self) -> None:
+        if self._replacement is not None:
+            both = (self._replacement.old, self._replacement.new)
+            self._groups[0].extend(child for child in both if child not in self._groups[0])
         for group in self._groups:
             running = [child for child in group if child.process is not None]
             for child in running:
-                assert child.process is not None
-                child.process.terminate()
+                child.terminate()
             deadline = time.monotonic() + self._grace
             for child in running:
                 _await_end(child, deadline)

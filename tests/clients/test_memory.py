@@ -1,4 +1,4 @@
-"""A large file goes up and down, through the cache to the bucket, in little memory."""
+"""An idle server is small, and a large file goes up and down, through the cache to the bucket, in little memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.clients.processes import descendants, forget_peak, largest_resident, resident
-from tests.clients.serving import Served, served
+from tests.clients.serving import Served, await_true, served
 from tests.clients.webdav import Client
 from tests.servers import rclone_s3
 
 MIB = 2**20
 MOST = 64 * MIB
+IDLE_MOST = 135 * MIB
 BLOCK = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(MIB // 32))
 
 
@@ -44,6 +45,23 @@ class SizedBody:
 
     def __iter__(self) -> Iterator[bytes]:
         return self._parts
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_idle_server_takes_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    with served(str(tmp_path / "store"), "--workers", "2", "--upload-delay", "0", state=tmp_path / "state") as server:
+        # each client has a connection of its own, so that both workers have something to do
+        for number in range(20):
+            client = Client(server.url)
+            assert client.put(f"/{number}.txt", b"some text").status_code == 201
+            assert client.get(f"/{number}.txt").content == b"some text"
+            assert f"/{number}.txt" in [entry.path for entry in client.list("/")]
+            client.session.close()
+        server.sync()
+        pids = descendants(server.process.pid)
+        assert len(pids) == 4
+        await_true(lambda: sum(resident(pid) for pid in pids) < IDLE_MOST, 10, f"less than {IDLE_MOST} bytes in memory")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

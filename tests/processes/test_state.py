@@ -11,7 +11,8 @@ import pytest
 
 from davfusion import state
 from davfusion.cache.errors import StateInUseError
-from davfusion.config import ConfigError, from_options
+from davfusion.config import from_options
+from davfusion.settings import ConfigError
 
 HOLDER = """
 import sys
