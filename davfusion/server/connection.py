@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
 import socket
 import ssl
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HEAD_END = b"\r\n\r\n"
+_BODY_AHEAD = 16 * 1024
 _RESET = struct.pack("ii", 1, 0)
 _TIMEOUT = BadRequest("408 Request Timeout", "The request head did not arrive in time.")
 
@@ -41,123 +43,174 @@ class Service:
     stopping: Callable[[], bool]
     """No further request is to be invited."""
     crowded: Callable[[], bool]
-    """Other connections wait for a worker."""
+    """Other connections wait for a thread."""
+    before_wait: Callable[[], None]
+    """Called by a thread that is about to wait for a client."""
+
+
+class Turn(enum.Enum):
+    """What is next for a connection."""
+
+    REST = "nothing until more comes from the client"
+    ANSWER = "a request is there to be answered"
+    WORK = "a thread that may take its time has to go on"
+    AGAIN = "another request may be at hand"
+    CLOSE = "nothing any more"
 
 
 class FusionConnection:
-    """A connection, which at any time belongs to one worker, or to the lobby while nothing is to be done.
-
-    `communicate` and `close` are what cheroot's worker threads call.
-    """
+    """A connection, which at any time belongs to one thread, or to the lobby while nothing is to be done."""
 
     def __init__(
-        self, service: Service, sock: socket.socket, address: tuple[str, int], on_close: Callable[[str], None]
+        self,
+        service: Service,
+        sock: socket.socket,
+        address: tuple[str, int],
+        on_close: Callable[[FusionConnection], None],
     ) -> None:
-        self.rfile = SocketStream(sock, service.settings)
+        self.stream = SocketStream(sock, service.settings, before_wait=service.before_wait)
         self.remote_addr, self.remote_port = address
         self.requests_seen = 0
         self.lingering = False
-        self.eager = False
-        """More requests may be at hand: to be served again as soon as a worker is free."""
+        self.postponed = False
+        """The lobby has noted it to be attended to again."""
+        self.resting_since = 0.0
+        """When the lobby began to wait for it (time.monotonic)."""
         self._service = service
         self._on_close = on_close
         self._environ = service.environ | {"REMOTE_ADDR": address[0], "REMOTE_PORT": str(address[1])}
         self._shaking_hands = service.tls is not None
+        self._head: RequestHead | None = None
         self._head_since: float | None = None
+        self._body_since: float | None = None
         self._blank_skipped = False
         self._ended = False
         self._linger_since = self._linger_until = 0.0
 
     @property
     def socket(self) -> socket.socket:
-        return self.rfile.sock
+        return self.stream.sock
 
     @property
     def unused(self) -> bool:
         """No request has come so far, or one has begun to come."""
-        return self.requests_seen == 0 or self._head_since is not None
+        return self.requests_seen == 0 or self._head_since is not None or self._head is not None
 
-    def deadline(self, parked_at: float) -> float:
-        """Until when the connection may wait in the lobby, where it came at `parked_at` (time.monotonic)."""
+    @property
+    def method(self) -> str:
+        """Of the request that is to be answered."""
+        return self._head.method if self._head else ""
+
+    def deadline(self) -> float:
+        """Until when the connection may rest (time.monotonic)."""
         if self.lingering:
             return self._linger_until
+        if self._body_since is not None:
+            return self._body_since + self.stream.incoming.allowance()
         if self._head_since is not None:
             return self._head_since + self._service.settings.head_timeout
-        return parked_at + self._service.settings.idle_timeout
+        return self.resting_since + self._service.settings.idle_timeout
 
-    def communicate(self) -> bool:
-        """Serve what has arrived, without waiting for what has not. False: close the connection."""
-        self.eager = False
+    def receive(self) -> Turn:
+        """Take in what has arrived, without waiting for what has not."""
+        if self.lingering:
+            return self._swallow()
+        if self._shaking_hands:
+            return Turn.WORK
         try:
-            if self._shaking_hands and not self._handshake():
-                return True
-            return self._serve()
+            if self._head is None and not self._take_head():
+                return Turn.CLOSE if self._ended else Turn.REST
+            return Turn.ANSWER if self._body_at_hand() else Turn.REST
         except BadRequest as bad:
-            log.info("request refused client=%s status=%r reason=%r", self.remote_addr, bad.status, bad.reason)
-            self.rfile.send_now(refusal(bad, self._service.identity))
-            return self._linger()
+            return self._refuse_head(bad)
         except OSError as broken:
             log.debug("connection lost client=%s error=%r", self.remote_addr, broken)
-            return False
+            return Turn.CLOSE
 
-    def gather(self) -> bool:
-        """In the lobby: take in more of a request head; whether a worker has to go on now."""
-        if self._head_since is None or self._shaking_hands:
-            return True
-        buffer = self.rfile.buffer
+    def answer(self) -> Turn:
+        """Let the application answer the request that was received."""
+        head, self._head = self._head, None
+        if head is None:
+            return Turn.REST
+        self._body_since = None
         try:
-            while True:
-                start = max(len(buffer) - 3, 0)
-                size = self.rfile.fill()
-                if size is None:
-                    self._service.parser.check_partial(buffer)
-                    return False
-                if size == 0 or buffer.find(_HEAD_END, start) >= 0 or len(buffer) > self._service.settings.max_head:
-                    return True
-        except (OSError, BadRequest):
-            return True
+            if self._exchange(head):
+                return Turn.AGAIN if self.stream.has_data() else Turn.REST
+            return Turn.CLOSE if self._ended else self._linger()
+        except OSError as broken:
+            log.debug("connection lost client=%s error=%r", self.remote_addr, broken)
+            return Turn.CLOSE
 
-    def swallow(self) -> bool:
-        """While lingering: throw away what the client still sends. False: close the connection."""
+    def work(self) -> Turn:
+        """Go on as far as possible, in a thread that may wait."""
         try:
-            size = len(self.socket.recv(64 * 1024))
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return True
-        except OSError:
-            return False
-        if not self._service.stopping():
-            settings = self._service.settings
-            quiet_until = time.monotonic() + settings.linger_timeout
-            self._linger_until = min(quiet_until, self._linger_since + settings.max_linger)
-        return size > 0
+            if self._shaking_hands and not self._handshake():
+                return Turn.REST
+        except OSError as broken:
+            log.debug("connection lost client=%s error=%r", self.remote_addr, broken)
+            return Turn.CLOSE
+        while (turn := self.receive()) is Turn.ANSWER:
+            follows = self.method in self._service.settings.pooled_methods
+            turn = self.answer()
+            if turn is Turn.CLOSE or self.lingering or self._service.crowded():
+                break
+            if turn is Turn.REST and not (follows and self.stream.wait_readable(self._service.settings.sticky_wait)):
+                break
+        return turn
 
-    def expire(self) -> None:
-        """Close, telling a client that began a request what was wrong."""
+    def is_late(self) -> bool:
+        """At the deadline: whether the application is to see that the body did not come; else `end_early`."""
+        if self._body_since is None:
+            return False
+        self.stream.incoming.exhaust()
+        return True
+
+    def end_early(self) -> None:
+        """Close at the deadline, telling a client that began a request what was wrong."""
         if self._head_since is not None and not self.lingering and not self._shaking_hands:
             log.info("request refused client=%s status=%r", self.remote_addr, _TIMEOUT.status)
-            self.rfile.send_now(refusal(_TIMEOUT, self._service.identity))
+            self.stream.send_now(refusal(_TIMEOUT, self._service.identity))
         self.close()
 
     def close(self) -> None:
         """Close the socket. To be called once, by the owner."""
-        if self.rfile.closed:
+        if self.stream.closed:
             return
-        self.rfile.closed = True
+        self.stream.closed = True
         with contextlib.suppress(OSError):
             self.socket.close()
-        self._on_close(self.remote_addr)
+        self._on_close(self)
+
+    def _swallow(self) -> Turn:
+        """While lingering: throw away what the client still sends."""
+        try:
+            size = len(self.socket.recv(64 * 1024))
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return Turn.REST
+        except OSError:
+            return Turn.CLOSE
+        if not self._service.stopping():
+            settings = self._service.settings
+            quiet_until = time.monotonic() + settings.linger_timeout
+            self._linger_until = min(quiet_until, self._linger_since + settings.max_linger)
+        return Turn.REST if size else Turn.CLOSE
+
+    def _refuse_head(self, bad: BadRequest) -> Turn:
+        log.info("request refused client=%s status=%r reason=%r", self.remote_addr, bad.status, bad.reason)
+        self.stream.send_now(refusal(bad, self._service.identity))
+        return self._linger()
 
     def _handshake(self) -> bool:
         """Go on with the TLS handshake; whether requests can be read now."""
         tls = self._service.tls
-        if tls is not None and not isinstance(self.rfile.sock, ssl.SSLSocket):
-            if speaks_plain_http(self.rfile.sock):
-                self.rfile.send_now(PLAIN_HTTP_REFUSED)
+        if tls is not None and not isinstance(self.stream.sock, ssl.SSLSocket):
+            if speaks_plain_http(self.stream.sock):
+                self.stream.send_now(PLAIN_HTTP_REFUSED)
                 self._linger()
                 return False
-            self.rfile.sock = tls.wrap(self.rfile.sock)
+            self.stream.sock = tls.wrap(self.stream.sock)
             self._head_since = time.monotonic()
-        sock = self.rfile.sock
+        sock = self.stream.sock
         if not isinstance(sock, ssl.SSLSocket) or not handshake(sock):
             return False
         self._shaking_hands = False
@@ -165,24 +218,10 @@ class FusionConnection:
         self._environ |= tls_environ(sock)
         return True
 
-    def _serve(self) -> bool:
-        while True:
-            raw = self._take_head()
-            if raw is None:
-                return not self._ended
-            self.requests_seen += 1
-            head = self._service.parser.parse(raw)
-            if not self._exchange(head):
-                return not self._ended and self._linger()
-            if self._service.crowded():
-                self.eager = self.rfile.has_data()
-                return True
-            if not self.rfile.wait_readable(self._service.settings.sticky_wait):
-                return True
-
-    def _take_head(self) -> bytearray | None:
-        """The next request head; None where it is not all there, or `_ended` where none will come."""
-        buffer = self.rfile.buffer
+    def _take_head(self) -> bool:
+        """Read on in the head of a request; False where it is not all there, or `_ended` where none will come."""
+        stream = self.stream
+        buffer = stream.buffer
         start = 0
         while True:
             if not self._blank_skipped and buffer.startswith(b"\r\n"):
@@ -191,38 +230,67 @@ class FusionConnection:
                 del buffer[:2]
             end = buffer.find(_HEAD_END, start)
             if end >= 0:
-                head = buffer[:end]
-                del buffer[: end + 4]
-                self._head_since = None
-                self._blank_skipped = False
-                return head
+                break
             if buffer:
                 self._service.parser.check_partial(buffer)
             start = max(len(buffer) - 3, 0)
-            size = self.rfile.fill()
+            size = stream.fill()
             if size is None:
                 if self._head_since is None and buffer:
                     self._head_since = time.monotonic()
-                return None
+                return False
             if size == 0:
                 self._ended = True
-                return None
+                return False
+        raw = bytes(buffer[:end])
+        del buffer[: end + 4]
+        self._head_since = None
+        self._blank_skipped = False
+        self.requests_seen += 1
+        self._head = self._service.parser.parse(raw)
+        stream.incoming.reset()
+        stream.outgoing.reset()
+        return True
+
+    def _body_at_hand(self) -> bool:
+        """Whether so much of the body is here that a client that crawls cannot hold a thread with it."""
+        head = self._head
+        if head is None or head.expects_continue or not (head.content_length or head.chunked):
+            return True
+        incoming = self.stream.incoming
+        while not self._enough_of_body(head):
+            size = self.stream.fill()
+            now = time.monotonic()
+            if self._body_since is not None:
+                incoming.waited += now - self._body_since
+            self._body_since = now
+            if size is None:
+                return incoming.allowance() <= 0
+            if size == 0:
+                return True
+            incoming.moved += size
+        return True
+
+    def _enough_of_body(self, head: RequestHead) -> bool:
+        buffer = self.stream.buffer
+        if head.chunked:
+            # The last chunk and the trailers end with an empty line, whatever is in them.
+            return len(buffer) >= _BODY_AHEAD or _HEAD_END in buffer
+        return len(buffer) >= min(head.content_length, _BODY_AHEAD)
 
     def _exchange(self, head: RequestHead) -> bool:
         """One request and its response; whether another may follow. `_ended` says not even to linger."""
         service = self._service
-        self.rfile.incoming.reset()
-        self.rfile.outgoing.reset()
         body = self._body(head)
         response = Response(
-            self.rfile, head, body, service.identity,
+            self.stream, head, body, service.identity,
             close=not head.keep_alive or service.stopping(), max_drain=service.settings.max_drain,
         )  # fmt: skip
         if self._respond(head, body, response):
             if not response.close:
                 return body.complete or body.drain(service.settings.max_drain)
             # A client that asked for the end and has sent everything needs no patience.
-            self._ended = not head.keep_alive and body.complete and not self.rfile.buffer
+            self._ended = not head.keep_alive and body.complete and not self.stream.buffer
             if self._ended:
                 self._say_goodbye()
             return False
@@ -258,27 +326,27 @@ class FusionConnection:
     def _body(self, head: RequestHead) -> Body:
         invite = self._invite if head.expects_continue else None
         if head.chunked:
-            return ChunkedBody(self.rfile, on_first_read=invite)
-        return KnownLengthBody(self.rfile, head.content_length, on_first_read=invite)
+            return ChunkedBody(self.stream, on_first_read=invite)
+        return KnownLengthBody(self.stream, head.content_length, on_first_read=invite)
 
     def _invite(self) -> None:
         try:
-            self.rfile.send(_CONTINUE)
+            self.stream.send(_CONTINUE)
         except OSError as broken:
             raise ClientDisconnected(f"The client left before its request body: {broken}.") from broken
 
-    def _linger(self) -> bool:
+    def _linger(self) -> Turn:
         """Say that nothing more comes from here, and wait in the lobby for the client's end."""
         self._say_goodbye()
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            return False
-        self.rfile.buffer.clear()
+            return Turn.CLOSE
+        self.stream.buffer.clear()
         self.lingering = True
         self._linger_since = time.monotonic()
         self._linger_until = self._linger_since + self._service.settings.linger_timeout
-        return True
+        return Turn.REST
 
     def _say_goodbye(self) -> None:
         """End a TLS stream so that the client knows that nothing was cut off."""

@@ -1,4 +1,4 @@
-"""The server: a listening socket, a lobby, workers, and an orderly end."""
+"""The server: a listening socket, a lobby, threads that serve, and an orderly end."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cheroot import wsgi
 from davfusion.server.connection import FusionConnection, Service
 from davfusion.server.gateway import ErrorStream, WsgiApp, base_environ
 from davfusion.server.head import HeadParser
+from davfusion.server.leadership import Leadership
 from davfusion.server.lobby import Lobby
 from davfusion.server.response import ServerIdentity
 from davfusion.server.settings import ServerSettings
@@ -21,6 +22,8 @@ from davfusion.server.tls import Tls
 from davfusion.server.workers import WorkerPool
 
 log = logging.getLogger(__name__)
+
+_SHUTDOWN_WAIT = 1.0
 
 
 class FusionServer(wsgi.Server):
@@ -37,25 +40,26 @@ class FusionServer(wsgi.Server):
         super().__init__(
             (settings.host, settings.port),
             app,
-            numthreads=settings.threads,
             server_name=settings.server_name,
             request_queue_size=settings.backlog,
             reuse_port=settings.reuse_port,
         )
         self.settings = settings
-        self.requests = WorkerPool(self, threads=settings.threads, max_threads=settings.max_threads)
+        self.requests = WorkerPool(
+            keep=settings.threads,
+            limit=settings.max_threads + 1,
+            idle=settings.thread_idle,
+            interrupt=self._interrupted,
+        )
         self.tls = _load_tls(settings)
         self.url = ""
         self._given_listener = listener
         self._lobby: Lobby | None = None
+        self._leadership: Leadership | None = None
         self._stop_requested = False
 
-    def clear_stats(self) -> None:
-        """Keep what cheroot's threads need of its statistics; they are neither gathered nor published."""
-        self.stats = {"Enabled": False, "Worker Threads": {}}
-
     def prepare(self) -> None:
-        """Listen and start the workers; `url` tells where. OSError where the address cannot be used."""
+        """Listen; `url` tells where. OSError where the address cannot be used."""
         listener = self._given_listener or listen(self.settings)
         listener.listen(self.settings.backlog)
         self.socket = listener
@@ -67,41 +71,34 @@ class FusionServer(wsgi.Server):
             listener,
             self.settings,
             greet=lambda sock, address, on_close: FusionConnection(service, sock, address, on_close),
-            dispatch=self.requests.put,
-            tick=self.requests.relieve,
         )
-        self.requests.start()
+        self._leadership = Leadership(self._lobby, self.requests, self.settings)
         self.ready = True
 
     def serve(self) -> None:
         """Serve until `stop`, then see the requests under way off."""
-        lobby = self._lobby
-        if lobby is None:
+        if self._leadership is None or self._lobby is None:
             raise RuntimeError("prepare() comes before serve()")
         if self._stop_requested:
-            lobby.stop()
-        lobby.run()
+            self._leadership.stop()
+        self._leadership.run()
         self.ready = False
         log.info("server stopping url=%s", self.url)
-        lobby.leave()
-        self.requests.stop()
+        self._leadership.see_off()
+        if not self.requests.stop(_SHUTDOWN_WAIT):
+            self._lobby.cut_off()
+            self.requests.stop(_SHUTDOWN_WAIT)
         log.info("server stopped url=%s", self.url)
 
     def stop(self) -> None:
         """Make `serve` end its work and return. Does not wait for it."""
         self._stop_requested = True
-        if self._lobby is not None:
-            self._lobby.stop()
-
-    def put_conn(self, conn: FusionConnection) -> None:
-        """Take a connection back from a worker."""
-        if self._lobby is None:
-            raise RuntimeError("a connection came back before the server was prepared")
-        self._lobby.put(conn)
+        if self._leadership is not None:
+            self._leadership.stop()
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
-        """What cheroot's worker threads have to say goes to logging."""
-        log.log(level, "worker message text=%r", msg, exc_info=sys.exc_info() if traceback else None)
+        """What cheroot has to say goes to logging."""
+        log.log(level, "server message text=%r", msg, exc_info=sys.exc_info() if traceback else None)
 
     @property
     def interrupt(self) -> BaseException | None:
@@ -112,6 +109,13 @@ class FusionServer(wsgi.Server):
     def interrupt(self, interrupt: BaseException | None) -> None:
         self._interrupt = interrupt
         self.stop()
+
+    def _interrupted(self, interrupt: BaseException) -> None:
+        self.interrupt = interrupt
+
+    def _before_wait(self) -> None:
+        if self._leadership is not None:
+            self._leadership.before_wait()
 
     def _service(self, host: str, port: int) -> Service:
         environ = base_environ(
@@ -130,7 +134,8 @@ class FusionServer(wsgi.Server):
             identity=ServerIdentity(self.settings.server_name),
             tls=self.tls,
             stopping=lambda: self._stop_requested,
-            crowded=lambda: self.requests.qsize > 0,
+            crowded=lambda: self.requests.crowded,
+            before_wait=self._before_wait,
         )
 
 

@@ -19,10 +19,17 @@ class ServerSettings:
     server_name: str = "davfusion"
     """Value of the `Server` response header."""
 
-    threads: int = 32
-    """Worker threads that exist from the start."""
+    threads: int = 4
+    """Worker threads that stay when there is nothing to do; threads are started when they are needed."""
     max_threads: int = 128
-    """Up to this many while requests wait because every worker is held by a slow client."""
+    """Up to this many requests are under way at once; one thread more leads (see `leadership`)."""
+    thread_idle: float = 10.0
+    """How long a worker thread beyond `threads` stays without work."""
+    pooled_methods: frozenset[str] = frozenset(
+        ("PUT", "DELETE", "MOVE", "COPY", "MKCOL", "PROPPATCH", "LOCK", "UNLOCK", "POST")
+    )
+    """Methods whose requests are known to wait, for a disk or for each other: each goes to a worker
+    thread at once. Any other request is begun by the leading thread."""
 
     tls_cert: Path | None = None
     """PEM file with the certificate and its chain; together with `tls_key` it turns TLS on."""
@@ -39,7 +46,7 @@ class ServerSettings:
     client and after `min_rate_grace`; 0 sets no minimum."""
     min_rate_grace: float = 30.0
     sticky_wait: float = 0.005
-    """How long a worker waits for the next request on the connection that it just served."""
+    """How long a worker thread waits for the next request after one of the `pooled_methods`."""
     linger_timeout: float = 2.0
     """How long a closing connection still waits for what the client sends, and throws it away, so
     that the client comes to read the last response (RFC 9112 section 9.6). Takes no thread."""

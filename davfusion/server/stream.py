@@ -26,22 +26,28 @@ class Patience:
     it must have moved `rate` bytes for each further second. Time that we spend ourselves is not counted.
     """
 
-    __slots__ = ("_grace", "_rate", "_still", "moved", "waited")
+    __slots__ = ("_exhausted", "_grace", "_rate", "_still", "moved", "waited")
 
     def __init__(self, *, still: float, grace: float, rate: int) -> None:
         self._still = still
         self._grace = grace
         self._rate = rate
-        self.moved = 0
-        self.waited = 0.0
+        self.reset()
 
     def reset(self) -> None:
         """Begin a new exchange."""
         self.moved = 0
         self.waited = 0.0
+        self._exhausted = False
+
+    def exhaust(self) -> None:
+        """Allow no further wait in this exchange."""
+        self._exhausted = True
 
     def allowance(self) -> float:
         """Seconds that the next wait may last."""
+        if self._exhausted:
+            return 0.0
         if not self._rate:
             return self._still
         return min(self._still, self._grace + self.moved / self._rate - self.waited)
@@ -50,19 +56,21 @@ class Patience:
 class SocketStream:
     """A socket with a buffer of bytes that came in and were not used yet.
 
-    The socket is non-blocking; what has to wait, waits in `poll`. Used by one thread at a time.
-    Methods raise TimeoutError when patience ends and other OSErrors (ssl.SSLError among them)
-    when the connection is broken.
+    The socket is non-blocking; what has to wait, waits in `poll`, after `before_wait` was called in the
+    thread that will wait. Used by one thread at a time. Methods raise TimeoutError when patience ends
+    and other OSErrors (ssl.SSLError among them) when the connection is broken.
     """
 
-    def __init__(self, sock: socket.socket, settings: ServerSettings) -> None:
+    __slots__ = ("_before_wait", "buffer", "closed", "incoming", "outgoing", "sock")
+
+    def __init__(self, sock: socket.socket, settings: ServerSettings, *, before_wait: Callable[[], None]) -> None:
         sock.setblocking(False)
         self.sock = sock
         self.buffer = bytearray()
         self.closed = False
         self.incoming = _patience(settings)
         self.outgoing = _patience(settings)
-        self._readable = _poller(sock, write=False)
+        self._before_wait = before_wait
 
     @property
     def is_tls(self) -> bool:
@@ -74,7 +82,7 @@ class SocketStream:
 
     def wait_readable(self, seconds: float) -> bool:
         """Whether there is something to read, also the end of the stream, within this time."""
-        return self.has_data() or self._readable(seconds)
+        return self.has_data() or _wait_for(self.sock, seconds, write=False)
 
     def fill(self, size: int = HEAD_READ) -> int | None:
         """Add what has arrived to the buffer. How much; 0 at the end of the stream; None for nothing yet."""
@@ -181,23 +189,22 @@ class SocketStream:
 
     def _wait(self, *, write: bool, patience: Patience) -> None:
         allowed = patience.allowance()
+        self._before_wait()
         began = time.monotonic()
-        ready = allowed > 0 and (_poller(self.sock, write=True) if write else self._readable)(allowed)
+        ready = allowed > 0 and _wait_for(self.sock, allowed, write=write)
         patience.waited += time.monotonic() - began
         if not ready:
             raise TimeoutError("the client stopped taking" if write else "the client stopped sending")
 
 
-def _poller(sock: socket.socket, *, write: bool) -> Callable[[float], bool]:
-    """A function that waits some seconds for the socket and tells whether it is ready."""
+def _wait_for(sock: socket.socket, seconds: float, *, write: bool) -> bool:
+    """Wait for the socket; whether it became ready."""
     if not hasattr(select, "poll"):
-        watched = [sock]
-        if write:
-            return lambda seconds: bool(select.select([], watched, [], seconds)[1])
-        return lambda seconds: bool(select.select(watched, [], [], seconds)[0])
+        readable, writable, _ = select.select([] if write else [sock], [sock] if write else [], [], seconds)
+        return bool(readable or writable)
     poll = select.poll()
     poll.register(sock, select.POLLOUT if write else select.POLLIN)
-    return lambda seconds: bool(poll.poll(seconds * 1000))
+    return bool(poll.poll(seconds * 1000))
 
 
 def _patience(settings: ServerSettings) -> Patience:
