@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from davfusion.cache.generation import Generation
 from davfusion.cache.index import Index, Record
-from davfusion.cache.index.paths import Row
+from davfusion.cache.index.paths import Sight
 from davfusion.cache.kept import Kept
 from davfusion.cache.listing import Lister
 from davfusion.cache.node import Node
@@ -26,7 +26,7 @@ class _Found(NamedTuple):
     generation: int
     since: float
     until: float
-    row: Row | None
+    sight: Sight | None
     """What it was made of; None for the root."""
 
 
@@ -52,26 +52,23 @@ class Finder:
         if kept is not None and kept.generation == generation and kept.since <= self._index.now() < kept.until:
             return kept.node
         if path != "/":
-            row = self._index.view().paths.look_up(path)
-            if row is not None and row.settled and self._is_fresh(row):
-                return self._found(path, generation, row, kept)
+            sight = self._index.view().paths.look_up(path)
+            if sight is not None and sight.in_folder and sight.known_above and self._is_fresh(sight):
+                return self._seen(path, generation, sight, kept)
         return self._find_listed(path, generation)
 
-    def _is_fresh(self, row: Row) -> bool:
-        """A clock that was set back makes a listing old."""
-        return not row.folder_is_synced or (
-            row.folder_listed > 0 and 0 <= self._index.now() - row.folder_listed < self._revalidate_after)
+    def _is_fresh(self, sight: Sight) -> bool:
+        """Whether the folder needs no listing. A clock that was set back makes a listing old."""
+        listed = sight.folder_listed or 0.0
+        return not sight.folder_is_synced or (
+            listed > 0 and 0 <= self._index.now() - listed < self._revalidate_after)
 
-    def _found(self, path: str, generation: int, row: Row, kept: _Found | None) -> Node | None:
-        if kept is not None and kept.row == row:
-            node = kept.node
-        else:
-            record = row.record
-            if record is None:
-                return None
-            node = self._index.view().node(record, path)
-        until = row.folder_listed + self._revalidate_after if row.folder_is_synced else math.inf
-        self._keep(_Found(node, generation, self._index.now(), until, row))
+    def _seen(self, path: str, generation: int, sight: Sight, kept: _Found | None) -> Node | None:
+        if sight.id is None:
+            return None
+        node = kept.node if kept is not None and kept.sight == sight else self._index.view().node(sight, path)
+        until = (sight.folder_listed or 0.0) + self._revalidate_after if sight.folder_is_synced else math.inf
+        self._keep(_Found(node, generation, self._index.now(), until, sight))
         return node
 
     def _keep(self, found: _Found) -> None:

@@ -6,6 +6,12 @@ import threading
 from collections.abc import Callable
 
 
+class _Seen(threading.local):
+    """What each thread saw last."""
+
+    version: int | None = None
+
+
 class Generation:
     """Numbers the states of an index, whichever thread or process changes it. Thread-safe.
 
@@ -16,14 +22,14 @@ class Generation:
     def __init__(self, data_version: Callable[[], int]) -> None:
         """`data_version` changes with every commit and can be compared within one thread only."""
         self._data_version = data_version
-        self._seen = threading.local()
+        self._seen = _Seen()
         self._lock = threading.Lock()
         self._number = 0
 
     def now(self) -> int:
         """The number of the state that is there now, or of a later one."""
         version = self._data_version()
-        if getattr(self._seen, "version", None) != version:
+        if self._seen.version != version:
             # Another thread may have counted this commit already: then it counts twice, which costs a rendering.
             with self._lock:
                 self._number += 1

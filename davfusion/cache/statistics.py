@@ -40,6 +40,11 @@ class AccessCounter:
             self._hits += 1
         self._flush_when_due()
 
+    def again(self, content: int, last: float) -> float:
+        """A file was read whose bytes were at hand in memory: a hit, and a use as `use` takes and returns it."""
+        self.hit()
+        return self.use(content, last)
+
     def miss(self) -> None:
         """A file was opened that was not wholly in the cache."""
         with self._lock:
@@ -52,12 +57,17 @@ class AccessCounter:
             self._downloaded += size
             self._downloading += seconds
 
-    def use(self, content: int, last: float) -> None:
-        """A content is used now; `last` is the use that the index knows of, in seconds since the epoch."""
+    def use(self, content: int, last: float) -> float:
+        """A content is used now; `last` is the use that was noted last, the result the one that is noted now.
+
+        Both in seconds since the epoch.
+        """
         now = self._index.now()
-        if abs(now - last) > USE_GRAIN:
-            with self._lock:
-                self._uses[content] = now
+        if abs(now - last) <= USE_GRAIN:
+            return last
+        with self._lock:
+            self._uses[content] = now
+        return now
 
     def flush(self) -> None:
         """Add what was counted to the index."""

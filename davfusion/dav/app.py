@@ -14,6 +14,7 @@ from davfusion.accounts.rights import Principal
 from davfusion.cache.share import Share
 from davfusion.dav import xml
 from davfusion.dav.errors import HttpError, http_error
+from davfusion.dav.hot_files import HotFiles
 from davfusion.dav.href import decode, from_wsgi
 from davfusion.dav.lock_storage import ShareLockStorage
 from davfusion.dav.mounts import Location, Mounts, spelled_path, spelled_place
@@ -57,6 +58,7 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
         self._root = SharesRoot(self.mounts.shares)
         self._rendered = {place: RenderedFolders(share.generation)
                           for place, share in self.mounts.shares.items()}
+        self._files = {place: HotFiles(share) for place, share in self.mounts.shares.items()}
         super().__init__(wsgidav_config(
             self.mounts.shares, middleware_stack=[], http_authenticator={"accept_basic": False}))
         self._servers = {
@@ -64,24 +66,26 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """WSGI. Errors become statuses; only what fails after the head was sent is raised to the server."""
-        began = time.monotonic()
-        principal: Principal | None = None
-
-        def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
-            access_log.info("request", extra={
-                "method": environ["REQUEST_METHOD"], "path": environ.get("PATH_INFO", ""), "status": int(status[:3]),
-                "seconds": round(time.monotonic() - began, 4), "client": environ.get("REMOTE_ADDR", ""),
-                "user": principal.name if principal else ""})
-            return start_response(status, [*headers, *_SECURITY], exc_info)
-
+        if access_log.isEnabledFor(logging.INFO):
+            start_response = _Logged(environ, start_response)
         try:
-            principal = self._sign_in(environ)
-            body = self._serve(environ, principal, begin)
+            response = self._answer(environ)
         except Exception as error:
             response = _error_response(environ, error)
-            begin(response.status_line, response.headers)
-            body = response.body
-        return () if environ["REQUEST_METHOD"] == "HEAD" else body
+        start_response(response.status_line, [*response.headers, *_SECURITY])
+        return () if environ["REQUEST_METHOD"] == "HEAD" else response.body
+
+    def _answer(self, environ: dict[str, Any]) -> Response:
+        principal = self._sign_in(environ)
+        environ["REMOTE_USER"] = principal.name
+        location = None
+        if environ["REQUEST_METHOD"] != "OPTIONS" or environ.get("PATH_INFO") != "*":
+            location = self.mounts.locate(_decoded_path(environ), script_path(environ))
+        if location is None:
+            return self._outside_shares(environ, principal)
+        if not principal.may(location.share.name, write=False):
+            raise HttpError(403, "You have no rights on this share")
+        return self._servers[location.place].answer(self._request(environ, location, principal))
 
     def _sign_in(self, environ: dict[str, Any]) -> Principal:
         principal = self._authenticate(environ)
@@ -89,20 +93,6 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
             raise HttpError(401, "Please sign in", headers=[
                 ("WWW-Authenticate", f'Basic realm="{self.settings.realm}", charset="UTF-8"')])
         return principal
-
-    def _serve(self, environ: dict[str, Any], principal: Principal, start_response: StartResponse) -> Iterable[bytes]:
-        """Raises only before the head is sent."""
-        location = None
-        if environ["REQUEST_METHOD"] != "OPTIONS" or environ.get("PATH_INFO") != "*":
-            location = self.mounts.locate(_decoded_path(environ), script_path(environ))
-        if location is not None:
-            if not principal.may(location.share.name, write=False):
-                raise HttpError(403, "You have no rights on this share")
-            environ["davfusion.request"] = self._request(environ, location, principal)
-            return self._servers[location.place](environ, start_response)
-        response = self._outside_shares(environ, principal)
-        start_response(response.status_line, response.headers)
-        return response.body
 
     def _outside_shares(self, environ: dict[str, Any], principal: Principal) -> Response:
         if environ["REQUEST_METHOD"] == "OPTIONS" and environ.get("PATH_INFO") == "*":
@@ -112,18 +102,34 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
         return self._root.answer(environ, principal)
 
     def _request(self, environ: dict[str, Any], location: Location, principal: Principal) -> Request:
+        method: str = environ["REQUEST_METHOD"]
         try:
-            look_up = spelled_place if environ["REQUEST_METHOD"] in ("PUT", "MKCOL") else spelled_path
+            look_up = spelled_place if method in ("PUT", "MKCOL") else spelled_path
             path, node = look_up(location.share, location.path)
         except StoreError:
-            if environ["REQUEST_METHOD"] != "OPTIONS":
+            if method != "OPTIONS":
                 raise
             # What the server can do does not depend on a store that is away.
             path, node = location.path, None
-        return Request(
-            environ=environ, method=environ["REQUEST_METHOD"], share=location.share, prefix=location.prefix,
-            path=path, ends_in_slash=location.ends_in_slash, node=node,
-            principal=principal, mounts=self.mounts, settings=self.settings, rendered=self._rendered[location.place])
+        return Request(environ, method, location.share, location.prefix, path, location.ends_in_slash, node, principal,
+                       self.mounts, self.settings, self._rendered[location.place], self._files[location.place])
+
+
+class _Logged:
+    """A `start_response` that writes the line of the access log."""
+
+    def __init__(self, environ: Mapping[str, Any], start_response: StartResponse) -> None:
+        self._environ = environ
+        self._start_response = start_response
+        self._began = time.monotonic()
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
+        environ = self._environ
+        access_log.info("request", extra={
+            "method": environ["REQUEST_METHOD"], "path": environ.get("PATH_INFO", ""), "status": int(status[:3]),
+            "seconds": round(time.monotonic() - self._began, 4), "client": environ.get("REMOTE_ADDR", ""),
+            "user": environ.get("REMOTE_USER", "")})
+        return self._start_response(status, headers, exc_info)
 
 
 def wsgidav_config(shares: Mapping[str, Share], **options: Any) -> dict[str, Any]:
@@ -138,10 +144,11 @@ def wsgidav_config(shares: Mapping[str, Share], **options: Any) -> dict[str, Any
 
 
 def _decoded_path(environ: Mapping[str, Any]) -> str:
-    raw = environ.get("REQUEST_URI", "")
-    # cheroot leaves the path of OPTIONS as it came.
-    if environ["REQUEST_METHOD"] == "OPTIONS" and raw.startswith("/") and not environ.get("SCRIPT_NAME"):
-        return decode(raw.partition("?")[0])
+    if environ["REQUEST_METHOD"] == "OPTIONS":
+        raw: str = environ.get("REQUEST_URI", "")
+        # cheroot leaves the path of OPTIONS as it came.
+        if raw.startswith("/") and not environ.get("SCRIPT_NAME"):
+            return decode(raw.partition("?")[0])
     return from_wsgi(environ.get("PATH_INFO", "")) or "/"
 
 

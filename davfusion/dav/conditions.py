@@ -42,11 +42,14 @@ class Conditions:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, Any]) -> Conditions:
-        """The conditions of a WSGI request."""
-        return cls(
-            environ.get("HTTP_IF_MATCH"), environ.get("HTTP_IF_NONE_MATCH"),
-            environ.get("HTTP_IF_MODIFIED_SINCE"), environ.get("HTTP_IF_UNMODIFIED_SINCE"),
-        )
+        """The conditions of a WSGI request; where there are none, UNCONDITIONAL."""
+        values = (environ.get("HTTP_IF_MATCH"), environ.get("HTTP_IF_NONE_MATCH"),
+                  environ.get("HTTP_IF_MODIFIED_SINCE"), environ.get("HTTP_IF_UNMODIFIED_SINCE"))
+        return UNCONDITIONAL if values == _NONE else cls(*values)
+
+
+_NONE = (None, None, None, None)
+UNCONDITIONAL = Conditions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 
 from davfusion.cache.errors import NoSuchNodeError
 from davfusion.cache.node import Node
 from davfusion.cache.reader import Reader
-from davfusion.dav.dates import http_date
 from davfusion.dav.errors import HttpError
 from davfusion.dav.folder_page import folder_page
-from davfusion.dav.media_types import content_type
+from davfusion.dav.hot_files import SMALL, Headers, HotFile
 from davfusion.dav.options import allow
 from davfusion.dav.preconditions import Preconditions
 from davfusion.dav.ranges import ByteRange, UnsatisfiableRangeError, if_range_holds, requested_ranges
@@ -21,8 +20,6 @@ from davfusion.dav.request import Request, Response, document, empty
 _PIECE = 256 << 10
 _ATTEMPTS = 5
 """Times that a file is opened anew because it was replaced meanwhile."""
-_ACTIVE_TYPES = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml")
-_SANDBOX = ("Content-Security-Policy", "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'")
 
 
 def get(request: Request) -> Response:
@@ -51,48 +48,59 @@ def _folder(request: Request, node: Node) -> Response:
 
 
 def _file(request: Request, node: Node) -> Response:
+    file = request.files.about(node)
     if request.method == "HEAD":
-        length = ("Content-Length", str(node.size))
-        return Response(200, [*_headers(node), ("Content-Type", content_type(node)), length])
+        return Response(200, file.whole)
     ranges = _ranges(request, node)
+    if node.size <= SMALL:
+        return _from_memory(file, request.files.body(file), ranges)
     reader = request.share.open(node)
     try:
-        return _content(request, node, reader, ranges)
+        return _content(request, file, reader, ranges)
     except BaseException:
         reader.close()
         raise
 
 
-def _headers(node: Node) -> list[tuple[str, str]]:
-    headers = [("ETag", node.etag), ("Last-Modified", http_date(node.modified)), ("Accept-Ranges", "bytes")]
-    active = content_type(node).partition(";")[0].strip().lower() in _ACTIVE_TYPES
-    return [*headers, _SANDBOX] if active else headers
-
-
 def _ranges(request: Request, node: Node) -> list[ByteRange]:
-    if not if_range_holds(request.header("IF_RANGE"), node.etag, node.modified):
+    asked = request.header("RANGE")
+    if asked is None or not if_range_holds(request.header("IF_RANGE"), node.etag, node.modified):
         return []
     try:
-        return requested_ranges(request.header("RANGE"), node.size)
+        return requested_ranges(asked, node.size)
     except UnsatisfiableRangeError:
         raise HttpError(416, "The file has no such part",
                         headers=[("Content-Range", f"bytes */{node.size}")]) from None
 
 
-def _content(request: Request, node: Node, reader: Reader, ranges: list[ByteRange]) -> Response:
+def _from_memory(file: HotFile, body: bytes, ranges: list[ByteRange]) -> Response:
+    if not ranges:
+        return Response(200, file.whole, [body])
     if len(ranges) > 1:
-        return _multipart(node, reader, ranges)
-    part = ranges[0] if ranges else ByteRange(0, node.size)
-    headers = [*_headers(node), ("Content-Type", content_type(node)), ("Content-Length", str(part.length))]
-    if ranges:
-        headers.append(("Content-Range", part.content_range(node.size)))
+        head, parts = _multipart(file, ranges, lambda part: [body[part.start:part.stop]])
+        return Response(206, head, [b"".join(parts)])
+    return Response(206, _part_headers(file, ranges[0]), [body[ranges[0].start:ranges[0].stop]])
+
+
+def _content(request: Request, file: HotFile, reader: Reader, ranges: list[ByteRange]) -> Response:
+    if len(ranges) > 1:
+        headers, parts = _multipart(file, ranges, lambda part: _pieces(reader, part))
+        # The first piece is only a head; the second touches the content.
+        return Response(206, headers, _started(reader, parts, 2))
+    part = ranges[0] if ranges else ByteRange(0, file.node.size)
+    headers = _part_headers(file, part) if ranges else file.whole
     file_wrapper = request.environ.get("wsgi.file_wrapper")
-    if file_wrapper is not None and reader.whole_file is not None and part.length:
+    if file_wrapper is not None and reader.whole_file is not None:
         reader.whole_file.seek(part.start)
         body: Iterable[bytes] = file_wrapper(WholeFile(reader), _PIECE)
     else:
-        body = _started(reader, _pieces(reader, part))
+        body = _started(reader, _pieces(reader, part), 1)
     return Response(206 if ranges else 200, headers, body)
+
+
+def _part_headers(file: HotFile, part: ByteRange) -> Headers:
+    return [*file.about, ("Content-Type", file.media_type), ("Content-Length", str(part.length)),
+            ("Content-Range", part.content_range(file.node.size))]
 
 
 class WholeFile:
@@ -130,15 +138,10 @@ class _Closing:
         self._reader.close()
 
 
-def _started(reader: Reader, pieces: Iterator[bytes]) -> _Closing:
-    """The body with its first piece read, so that a store that cannot be asked still gets its true status."""
-    first = next(pieces, b"")
-
-    def all_pieces() -> Iterator[bytes]:
-        yield first
-        yield from pieces
-
-    return _Closing(reader, all_pieces())
+def _started(reader: Reader, pieces: Iterator[bytes], count: int) -> _Closing:
+    """The body with its first pieces read, so that a store that cannot be asked still gets its true status."""
+    first = list(islice(pieces, count))
+    return _Closing(reader, chain(first, pieces))
 
 
 def _pieces(reader: Reader, part: ByteRange) -> Iterator[bytes]:
@@ -152,29 +155,21 @@ def _pieces(reader: Reader, part: ByteRange) -> Iterator[bytes]:
         yield piece
 
 
-def _multipart(node: Node, reader: Reader, ranges: list[ByteRange]) -> Response:
-    """Several ranges in one answer (RFC 9110, 14.6)."""
+def _multipart(file: HotFile, ranges: list[ByteRange], content: Callable[[ByteRange], Iterable[bytes]]
+               ) -> tuple[Headers, Iterator[bytes]]:
+    """The headers and the body of several ranges in one answer (RFC 9110, 14.6)."""
     boundary = secrets.token_hex(16)
     heads = [
-        f"\r\n--{boundary}\r\nContent-Type: {content_type(node)}\r\n"
-        f"Content-Range: {part.content_range(node.size)}\r\n\r\n".encode("latin-1") for part in ranges]
+        f"\r\n--{boundary}\r\nContent-Type: {file.media_type}\r\n"
+        f"Content-Range: {part.content_range(file.node.size)}\r\n\r\n".encode("latin-1") for part in ranges]
     tail = f"\r\n--{boundary}--\r\n".encode()
 
     def parts() -> Iterator[bytes]:
         for head, part in zip(heads, ranges, strict=True):
             yield head
-            yield from _pieces(reader, part)
+            yield from content(part)
         yield tail
 
     length = sum(map(len, heads)) + sum(part.length for part in ranges) + len(tail)
-    headers = [*_headers(node), ("Content-Type", f"multipart/byteranges; boundary={boundary}"),
-               ("Content-Length", str(length))]
-    stream = parts()
-    # The first piece is only a head; the second touches the content.
-    started: list[bytes] = [next(stream), next(stream)]
-
-    def all_parts() -> Iterator[Any]:
-        yield from started
-        yield from stream
-
-    return Response(206, headers, _Closing(reader, all_parts()))
+    return [*file.about, ("Content-Type", f"multipart/byteranges; boundary={boundary}"),
+            ("Content-Length", str(length))], parts()

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from davfusion.cache.kept import Kept
 from davfusion.cache.node import Node
 from davfusion.cache.share import Share
 from davfusion.dav.href import normalise, spellings
+
+_LIMIT = 2 << 20
+"""Bytes of located paths that a process keeps at hand, roughly."""
+_EACH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ class Location:
 
 
 class Mounts:
-    """The shares of a server by their place: `/` or `/name`. Immutable, so safe to use from several threads.
+    """The shares of a server by their place: `/` or `/name`. Thread-safe.
 
     A name is found as it is written or, failing that, in any case.
     """
@@ -38,6 +43,7 @@ class Mounts:
         if "/" in self._shares and len(self._shares) > 1:
             raise ValueError("A share at / leaves no room for others: give each a name")
         self._folded = {place.casefold(): place for place in self._shares}
+        self._located: Kept[tuple[str, str], Location] = Kept(_LIMIT)
 
     @property
     def shares(self) -> Mapping[str, Share]:
@@ -49,6 +55,15 @@ class Mounts:
 
         Raises BadPathError.
         """
+        located = self._located.get((url_path, script_name))
+        if located is None:
+            located = self._locate(url_path, script_name)
+            if located is None:
+                return None
+            self._located.put((url_path, script_name), located, _EACH + 3 * len(url_path))
+        return located
+
+    def _locate(self, url_path: str, script_name: str) -> Location | None:
         path, ends_in_slash = normalise(url_path)
         root = self._shares.get("/")
         if root is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from davfusion.cache.node import Lock, Node
-from davfusion.dav.conditions import ABSENT, Conditions, Current, Outcome, evaluate
+from davfusion.dav.conditions import ABSENT, UNCONDITIONAL, Conditions, Current, Outcome, evaluate
 from davfusion.dav.destination import ForeignURLError
 from davfusion.dav.errors import HttpError
 from davfusion.dav.href import BadPathError, parent
@@ -38,8 +38,8 @@ class Preconditions:
         self._conditions = Conditions.from_environ(request.environ)
         header = request.header("IF")
         self._lists = parse(header) if header is not None else ()
-        self._places = self._locate_tags()
-        self.tokens = submitted_tokens(self._lists)
+        self._places = self._locate_tags() if self._lists else {}
+        self.tokens = submitted_tokens(self._lists) if self._lists else frozenset()
 
     def check(self, view: View, need: Need | None = None) -> None:
         """Raises HttpError 412 or 304 by the conditions, then 423 for a lock whose token was not submitted."""
@@ -49,7 +49,7 @@ class Preconditions:
 
     def check_conditions(self, view: View) -> None:
         """Raises HttpError 412; 304 for GET and HEAD."""
-        if self._conditions != Conditions():
+        if self._conditions is not UNCONDITIONAL:
             self._check_http(view.find(self._request.path))
         if self._lists and not holds(self._lists, lambda tag: self._state(view, tag)):
             raise HttpError(412, "The If header does not hold")

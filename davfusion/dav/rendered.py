@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator
 
 from davfusion.cache.generation import Generation
+from davfusion.cache.kept import Kept
 
 LIMIT = 32 << 20
 """Bytes of rendered folders that a process keeps for a share."""
@@ -17,10 +16,7 @@ class RenderedFolders:
 
     def __init__(self, generation: Generation, *, limit: int = LIMIT) -> None:
         self._generation = generation
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[int, bytes]] = OrderedDict()
-        self._size = 0
+        self._kept: Kept[Hashable, tuple[int, bytes]] = Kept(limit)
 
     def slot(self, key: Hashable) -> Slot:
         """The place of one answer. What it is rendered from must be read after this call."""
@@ -28,23 +24,12 @@ class RenderedFolders:
 
     def get(self, key: Hashable, generation: int) -> bytes | None:
         """What was kept in this generation."""
-        with self._lock:
-            kept = self._kept.get(key)
-            if kept is None or kept[0] != generation:
-                return None
-            self._kept.move_to_end(key)
-            return kept[1]
+        kept = self._kept.get(key)
+        return kept[1] if kept is not None and kept[0] == generation else None
 
     def put(self, key: Hashable, generation: int, body: bytes) -> None:
         """Keep an answer, unless it would take more than a quarter of the room."""
-        if len(body) > self._limit // 4:
-            return
-        with self._lock:
-            self._size += len(body) - len(self._kept.pop(key, (0, b""))[1])
-            self._kept[key] = (generation, body)
-            while self._size > self._limit:
-                _, (_, oldest) = self._kept.popitem(last=False)
-                self._size -= len(oldest)
+        self._kept.put(key, (generation, body), len(body))
 
 
 class Slot:

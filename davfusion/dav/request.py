@@ -12,21 +12,27 @@ from davfusion.cache.node import Node
 from davfusion.cache.share import Share
 from davfusion.dav.destination import Origin, url_path
 from davfusion.dav.errors import HttpError
+from davfusion.dav.hot_files import HotFiles
 from davfusion.dav.href import from_wsgi, href, xml_href
 from davfusion.dav.mounts import Location, Mounts, spelled_place
 from davfusion.dav.rendered import RenderedFolders
 
 Environ = Mapping[str, Any]
 
+_STATUS_LINES = {each.value: f"{each.value} {each.phrase}" for each in HTTPStatus}
+
 
 Authenticate = Callable[[Environ], Principal | None]
 """Tells who sent a request; None asks the client to sign in. May raise SignInError."""
 
 
+ANYBODY = Principal("anonymous")
+
+
 def anonymous(environ: Environ) -> Principal:
     """Everyone is the same person and may do everything."""
     del environ
-    return Principal("anonymous")
+    return ANYBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +51,9 @@ class DavSettings:
     """Named to people who must sign in."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """One request to a share.
+    """One request to a share. Nobody changes it; it is not frozen because a frozen one takes thrice as long to make.
 
     `path` is the local path as the share spells it, `node` what is there (None: certainly nothing), both looked up
     when the request is made.
@@ -65,6 +71,8 @@ class Request:
     settings: DavSettings
     rendered: RenderedFolders
     """Answers about folders of this share that may still be true."""
+    files: HotFiles
+    """Files of this share that are at hand."""
 
     def header(self, name: str) -> str | None:
         """A header by its WSGI name without `HTTP_`, or None."""
@@ -116,7 +124,8 @@ class Request:
 
 def script_path(environ: Environ) -> str:
     """The decoded URL path below which the application lies, without `/` at the end. Raises BadPathError."""
-    return from_wsgi(environ.get("SCRIPT_NAME", "")).rstrip("/")
+    name: str = environ.get("SCRIPT_NAME", "")
+    return from_wsgi(name).rstrip("/") if name else name
 
 
 @dataclass(slots=True)
@@ -130,7 +139,7 @@ class Response:
     @property
     def status_line(self) -> str:
         """As WSGI wants it."""
-        return f"{self.status} {HTTPStatus(self.status).phrase}"
+        return _STATUS_LINES[self.status]
 
 
 def empty(status: int, headers: Iterable[tuple[str, str]] = ()) -> Response:

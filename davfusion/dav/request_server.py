@@ -28,26 +28,25 @@ WRITE_METHODS: dict[str, Method] = {
 _REFUSED = ("POST", "PATCH", "TRACE", "CONNECT")
 
 
-def answer(request: Request) -> Response:
-    """The answer of the method. Raises HttpError 403, 405 and 501, and whatever the method raises."""
-    method = READ_METHODS.get(request.method) or WRITE_METHODS.get(request.method)
-    if method is None and request.method in _REFUSED:
-        raise HttpError(405, "This method is not for files", headers=[allow(request)])
-    if method is None:
-        raise HttpError(501, "This method is unknown here")
-    if request.method in WRITE_METHODS and request.read_only:
-        raise HttpError(403, "This share can only be read")
-    return method(request)
-
-
 class ShareRequestServer(RequestServer):  # type: ignore[misc]  # WsgiDAV has no types
-    """Plain functions in place of WsgiDAV's generators; `environ` carries the Request that the application made.
+    """Plain functions in place of WsgiDAV's generators. Thread-safe: holds nothing of a request."""
 
-    Thread-safe: holds nothing of a request.
-    """
+    def answer(self, request: Request) -> Response:
+        """The answer of the method. Raises HttpError 403, 405 and 501, and whatever the method raises."""
+        method = READ_METHODS.get(request.method)
+        if method is not None:
+            return method(request)
+        method = WRITE_METHODS.get(request.method)
+        if method is None and request.method in _REFUSED:
+            raise HttpError(405, "This method is not for files", headers=[allow(request)])
+        if method is None:
+            raise HttpError(501, "This method is unknown here")
+        if request.read_only:
+            raise HttpError(403, "This share can only be read")
+        return method(request)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer the request in `environ`; raises, before the head is sent, whatever `answer` raises."""
-        response = answer(environ["davfusion.request"])
+        """Answer the Request in `environ["davfusion.request"]`; raises whatever `answer` raises, before the head."""
+        response = self.answer(environ["davfusion.request"])
         start_response(response.status_line, response.headers)
         return response.body

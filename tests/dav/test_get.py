@@ -108,7 +108,7 @@ def test_the_empty_file(client: Client) -> None:
 
 
 def test_file_wrapper_gets_the_file_at_its_position(client: Client) -> None:
-    client.put("/f", CONTENT)
+    client.put("/f", CONTENT * 100)
     seen = []
 
     class Wrapper:

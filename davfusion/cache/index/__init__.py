@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from davfusion.cache.index.database import Database, Durability
 from davfusion.cache.index.locks import LockRow, Locks, Properties
 from davfusion.cache.index.nodes import Nodes
 from davfusion.cache.index.operations import Kind, Operation, Operations
-from davfusion.cache.index.paths import Paths
+from davfusion.cache.index.paths import Paths, Sight
 from davfusion.cache.index.record import Record
 from davfusion.cache.node import ROOT_ID, Lock, Node
 from davfusion.store.errors import TemporaryError
@@ -51,14 +52,14 @@ class View:
         record = self.nodes.resolve(path)
         return None if record is None else self.node(record, path)
 
-    def node(self, record: Record, path: str) -> Node:
+    def node(self, record: Record | Sight, path: str) -> Node:
         """What the rooms above see of a record that is at `path`."""
         named = record.id if record.is_folder else record.content
         kind = "f" if record.is_folder else ""
         return Node(
-            id=record.id, path=path, is_folder=record.is_folder, content=record.content, size=record.size,
-            modified=record.modified, created=record.created, etag=f'"{self._nonce}-{kind}{named or 0:x}"',
-            media_type=record.media_type, dirty=record.dirty)
+            id=record.id or 0, path=path, is_folder=bool(record.is_folder), content=record.content,
+            size=record.size or 0, modified=record.modified, created=record.created,
+            etag=f'"{self._nonce}-{kind}{named or 0:x}"', media_type=record.media_type, dirty=bool(record.dirty))
 
     def locks_on(self, path: str) -> list[Lock]:
         """Locks that cover the path: its own, and those of depth infinity above it."""
@@ -99,12 +100,16 @@ class Index:
                  clock: Callable[[], float] = time.time) -> None:
         self._database = Database(path, durability=durability)
         self._clock = clock
+        self._views = threading.local()
         self._nonce = ""
         self._nonce = self._database.write(lambda connection: _begin(connection, clock()))
 
     def view(self) -> View:
         """The index outside any transaction: each query sees the last commit."""
-        return View(self._database.reader(), nonce=self._nonce, clock=self._clock)
+        view: View | None = getattr(self._views, "own", None)
+        if view is None:
+            view = self._views.own = View(self._database.reader(), nonce=self._nonce, clock=self._clock)
+        return view
 
     def write(self, change: Callable[[View], T]) -> T:
         """Run `change` in one transaction; what it raises rolls it back. Durable when this returns.
