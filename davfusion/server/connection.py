@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from davfusion.server.body import Body, ChunkedBody, KnownLengthBody
 from davfusion.server.errors import BadBody, BadRequest, ClientDisconnected, ResponseFailed
 from davfusion.server.gateway import Environ, WsgiApp, request_environ, run
-from davfusion.server.head import HeadParser, RequestHead
+from davfusion.server.head import Fields, HeadParser, RequestHead
 from davfusion.server.response import Response, ServerIdentity, refusal
 from davfusion.server.settings import ServerSettings
 from davfusion.server.stream import SocketStream
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HEAD_END = b"\r\n\r\n"
 _BODY_AHEAD = 16 * 1024
+_KEPT_FIELDS = 2 * 1024
 _RESET = struct.pack("ii", 1, 0)
 _TIMEOUT = BadRequest("408 Request Timeout", "The request head did not arrive in time.")
 
@@ -79,6 +80,10 @@ class FusionConnection:
         self._service = service
         self._on_close = on_close
         self._environ = service.environ | {"REMOTE_ADDR": address[0], "REMOTE_PORT": str(address[1])}
+        self._fields: Fields | None = None
+        self._shared_environ = self._environ
+        # Complete from the start, it has no state that a request could leave to the next.
+        self._no_body = KnownLengthBody(self.stream, 0)
         self._shaking_hands = service.tls is not None
         self._head: RequestHead | None = None
         self._head_since: float | None = None
@@ -222,15 +227,25 @@ class FusionConnection:
         """Read on in the head of a request; False where it is not all there, or `_ended` where none will come."""
         stream = self.stream
         buffer = stream.buffer
+        if not buffer:
+            data = stream.take()
+            if data is None:
+                return False
+            if data[:2] != b"\r\n" and data.find(_HEAD_END) == len(data) - 4:
+                return self._begin(data[:-4])
+            self._ended = not data
+            buffer += data
         start = 0
-        while True:
+        while not self._ended:
             if not self._blank_skipped and buffer.startswith(b"\r\n"):
                 # RFC 9112 section 2.2: some clients send one line end too many after a body.
                 self._blank_skipped = True
                 del buffer[:2]
             end = buffer.find(_HEAD_END, start)
             if end >= 0:
-                break
+                raw = bytes(buffer[:end])
+                del buffer[: end + 4]
+                return self._begin(raw)
             if buffer:
                 self._service.parser.check_partial(buffer)
             start = max(len(buffer) - 3, 0)
@@ -239,23 +254,23 @@ class FusionConnection:
                 if self._head_since is None and buffer:
                     self._head_since = time.monotonic()
                 return False
-            if size == 0:
-                self._ended = True
-                return False
-        raw = bytes(buffer[:end])
-        del buffer[: end + 4]
+            self._ended = size == 0
+        return False
+
+    def _begin(self, raw: bytes) -> bool:
+        """Begin a request, given its head without the blank line; True."""
         self._head_since = None
         self._blank_skipped = False
         self.requests_seen += 1
-        self._head = self._service.parser.parse(raw)
-        stream.incoming.reset()
-        stream.outgoing.reset()
+        self._head = self._service.parser.parse(raw, self._fields)
+        self.stream.incoming.reset()
+        self.stream.outgoing.reset()
         return True
 
     def _body_at_hand(self) -> bool:
         """Whether so much of the body is here that a client that crawls cannot hold a thread with it."""
         head = self._head
-        if head is None or head.expects_continue or not (head.content_length or head.chunked):
+        if head is None or not (head.fields.content_length or head.fields.chunked) or head.fields.expects_continue:
             return True
         incoming = self.stream.incoming
         while not self._enough_of_body(head):
@@ -273,10 +288,10 @@ class FusionConnection:
 
     def _enough_of_body(self, head: RequestHead) -> bool:
         buffer = self.stream.buffer
-        if head.chunked:
+        if head.fields.chunked:
             # The last chunk and the trailers end with an empty line, whatever is in them.
             return len(buffer) >= _BODY_AHEAD or _HEAD_END in buffer
-        return len(buffer) >= min(head.content_length, _BODY_AHEAD)
+        return len(buffer) >= min(head.fields.content_length, _BODY_AHEAD)
 
     def _exchange(self, head: RequestHead) -> bool:
         """One request and its response; whether another may follow. `_ended` says not even to linger."""
@@ -284,13 +299,13 @@ class FusionConnection:
         body = self._body(head)
         response = Response(
             self.stream, head, body, service.identity,
-            close=not head.keep_alive or service.stopping(), max_drain=service.settings.max_drain,
+            close=not head.fields.keep_alive or service.stopping(), max_drain=service.settings.max_drain,
         )  # fmt: skip
         if self._respond(head, body, response):
             if not response.close:
                 return body.complete or body.drain(service.settings.max_drain)
             # A client that asked for the end and has sent everything needs no patience.
-            self._ended = not head.keep_alive and body.complete and not self.stream.buffer
+            self._ended = not head.fields.keep_alive and body.complete and not self.stream.buffer
             if self._ended:
                 self._say_goodbye()
             return False
@@ -303,7 +318,7 @@ class FusionConnection:
     def _respond(self, head: RequestHead, body: Body, response: Response) -> bool:
         """Let the application answer; whether the client got a whole response."""
         try:
-            run(self._service.app, request_environ(self._environ, head, body), response)
+            run(self._service.app, request_environ(self._environ_of(head.fields), head, body), response)
             return True
         except (ClientDisconnected, BadBody) as error:
             log.info("request broke off client=%s method=%s target=%r reason=%r",
@@ -316,6 +331,15 @@ class FusionConnection:
             log.exception("request failed method=%s target=%r", head.method, head.target)
         return self._refuse(response, "500 Internal Server Error", "The server failed; its log says why.")
 
+    def _environ_of(self, fields: Fields) -> Environ:
+        """What the environs of all requests with these fields on this connection have in common."""
+        if fields is self._fields:
+            return self._shared_environ
+        environ = self._environ | fields.headers
+        if fields.block is not None and len(fields.block) <= _KEPT_FIELDS:
+            self._shared_environ, self._fields = environ, fields
+        return environ
+
     def _refuse(self, response: Response, status: str, reason: str) -> bool:
         if response.sent:
             return False
@@ -324,10 +348,13 @@ class FusionConnection:
         return True
 
     def _body(self, head: RequestHead) -> Body:
-        invite = self._invite if head.expects_continue else None
-        if head.chunked:
+        fields = head.fields
+        if not fields.content_length and not fields.chunked:
+            return self._no_body
+        invite = self._invite if fields.expects_continue else None
+        if fields.chunked:
             return ChunkedBody(self.stream, on_first_read=invite)
-        return KnownLengthBody(self.stream, head.content_length, on_first_read=invite)
+        return KnownLengthBody(self.stream, fields.content_length, on_first_read=invite)
 
     def _invite(self) -> None:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Any
 
 from davfusion.server.body import Body
@@ -13,7 +12,6 @@ from davfusion.server.head import RequestHead
 from davfusion.server.response import Response
 
 Environ = dict[str, Any]
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 WsgiApp = Callable[[Environ, Any], Iterable[bytes]]
 
 
@@ -59,12 +57,12 @@ def base_environ(
     }
 
 
-def request_environ(connection: Environ, head: RequestHead, body: Body) -> Environ:
-    """The environ of one request, given what is the same for all requests of its connection.
+def request_environ(shared: Environ, head: RequestHead, body: Body) -> Environ:
+    """The environ of one request, given what it has in common with others, its headers among it.
 
     PATH_INFO is percent-decoded, REQUEST_URI is the target as it was sent.
     """
-    environ = connection | head.headers
+    environ = shared.copy()
     environ["REQUEST_METHOD"] = head.method
     environ["REQUEST_URI"] = head.target
     environ["PATH_INFO"] = head.path
@@ -76,18 +74,7 @@ def request_environ(connection: Environ, head: RequestHead, body: Body) -> Envir
 
 def run(app: WsgiApp, environ: Environ, response: Response) -> None:
     """Let the application answer. What it raises comes out, as do the errors of `Response`."""
-
-    def start_response(
-        status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
-    ) -> Callable[[bytes], None]:
-        if exc_info is not None and response.sent and exc_info[1] is not None:
-            raise exc_info[1].with_traceback(exc_info[2])
-        if exc_info is None and response.status is not None:
-            raise RuntimeError("the application called start_response twice")
-        response.start(status, headers)
-        return response.write
-
-    result = app(environ, start_response)
+    result = app(environ, response.begin)
     try:
         _send(result, response)
         response.finish()

@@ -6,12 +6,14 @@ Everything that two HTTP implementations could understand differently is refused
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from davfusion.server.errors import BadRequest
 from davfusion.server.settings import ServerSettings
 from davfusion.server.target import CONTROLS, parse_target, valid_authority
 
+_CONTROL = frozenset(CONTROLS.decode("latin-1"))
 _CONTROLS_BUT_TAB = CONTROLS.replace(b"\t", b"")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
@@ -45,6 +47,23 @@ _ONCE = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The header lines of a request and what they say. Clients tend to send the same ones again and again."""
+
+    block: bytes | None
+    """As they were sent; None where the request line overrides one of them."""
+    http11: bool
+    headers: dict[str, str]
+    """By environ key: `HTTP_HOST`, `CONTENT_LENGTH`, latin-1 as PEP 3333 wants it. Names with an
+    underscore are left out: they would look like their hyphenated twin. Not to be changed."""
+    content_length: int
+    """0 where the request has no body or a chunked one."""
+    chunked: bool
+    keep_alive: bool
+    expects_continue: bool
+
+
 class RequestHead(NamedTuple):
     """A request without its body. Text is latin-1 as PEP 3333 wants it."""
 
@@ -56,15 +75,7 @@ class RequestHead(NamedTuple):
     query: str
     protocol: str
     """As sent, `HTTP/1.1` for example."""
-    headers: dict[str, str]
-    """By environ key: `HTTP_HOST`, `CONTENT_LENGTH`. Names with an underscore are left out: they
-    would look like their hyphenated twin."""
-    http11: bool
-    content_length: int
-    """0 where the request has no body or a chunked one."""
-    chunked: bool
-    keep_alive: bool
-    expects_continue: bool
+    fields: Fields
 
 
 class HeadParser:
@@ -77,17 +88,31 @@ class HeadParser:
         # A plain dict is enough: entries are only added, each is right whoever adds it.
         self._keys: dict[str, str] = {}
 
-    def parse(self, raw: bytes | bytearray) -> RequestHead:
-        """Parse a head without the blank line that ends it; BadRequest where it is refused."""
-        text = raw.decode("latin-1")
-        lines = text.split("\r\n")
-        method, target, protocol, http11 = self._request_line(lines[0])
-        if len(raw) - len(raw.translate(None, _CONTROLS_BUT_TAB)) != 2 * (len(lines) - 1):
+    def parse(self, raw: bytes, known: Fields | None = None) -> RequestHead:
+        """Parse a head without the blank line that ends it; BadRequest where it is refused.
+
+        `known` are fields that were parsed before: where the same ones came again they are taken over.
+        """
+        line, _, block = raw.partition(b"\r\n")
+        method, target, protocol, http11 = self._request_line(line.decode("latin-1"))
+        if len(raw) > self._max_head:
+            raise _too_large()
+        path, query, authority = parse_target(method, target)
+        if authority is not None:
+            fields = self._parse_fields(block, http11, authority)
+        elif known is not None and known.block == block and known.http11 is http11:
+            fields = known
+        else:
+            fields = self._parse_fields(block, http11, None)
+        return RequestHead(method, target, path, query, protocol, fields)
+
+    def _parse_fields(self, block: bytes, http11: bool, authority: str | None) -> Fields:
+        lines = block.decode("latin-1").split("\r\n") if block else []
+        if len(block) - len(block.translate(None, _CONTROLS_BUT_TAB)) != max(2 * (len(lines) - 1), 0):
             raise _bad("The request head holds a control character or a line end other than CRLF.")
-        if len(raw) > self._max_head or len(lines) - 1 > self._max_headers:
+        if len(lines) > self._max_headers:
             raise _too_large()
         headers = self._headers(lines)
-        path, query, authority = parse_target(method, target)
         if authority is not None:
             if http11 and "HTTP_HOST" not in headers:
                 raise _bad("An HTTP/1.1 request has a Host header.")
@@ -97,10 +122,8 @@ class HeadParser:
         content_length, chunked = _framing(headers, http11)
         keep_alive = _keep_alive(headers.get("HTTP_CONNECTION"), http11)
         expects = http11 and _expects_continue(headers)
-        return RequestHead(
-            method, target, path, query, protocol, headers, http11, content_length, chunked,
-            keep_alive, expects,
-        )  # fmt: skip
+        sent = block if authority is None else None
+        return Fields(sent, http11, headers, content_length, chunked, keep_alive, expects)
 
     def check_partial(self, raw: bytearray) -> None:
         """Refuse at once what no further bytes can turn into a head; BadRequest then."""
@@ -117,12 +140,12 @@ class HeadParser:
     def _request_line(self, line: str) -> tuple[str, str, str, bool]:
         if len(line) > self._max_target:
             raise BadRequest("414 URI Too Long", "The request line is too long.")
+        if not (line.isascii() and line.isprintable()) and not _CONTROL.isdisjoint(line):
+            raise _bad("The request line holds a control character or a line end other than CRLF.")
         try:
             method, target, protocol = line.split(" ")
         except ValueError:
             raise _bad("The request line is not method, target and version.") from None
-        if "\t" in line:
-            raise _bad("The request line holds a tab.")
         if protocol not in ("HTTP/1.1", "HTTP/1.0"):
             version = _VERSION.fullmatch(protocol)
             if version is None:
@@ -140,7 +163,7 @@ class HeadParser:
     def _headers(self, lines: list[str]) -> dict[str, str]:
         headers: dict[str, str] = {}
         keys = self._keys
-        for line in lines[1:]:
+        for line in lines:
             name, colon, value = line.partition(":")
             if not colon:
                 raise _bad("A header line has no colon.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import re
 import ssl
 import time
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
+from types import TracebackType
 
 from davfusion.server.body import Body
 from davfusion.server.errors import BadRequest, ClientDisconnected, ResponseFailed
@@ -18,7 +21,27 @@ _JOIN_BELOW = 64 * 1024
 _STATUS = re.compile(r"[2-5][0-9][0-9] [^\r\n]*")
 # The server's own business (RFC 9110 section 7.6.1); an application that sets them is mistaken.
 _HOP_BY_HOP = frozenset(("transfer-encoding", "upgrade", "trailer", "te", "proxy-connection"))
-_OURS = frozenset(("server", "date", "keep-alive"))
+_MAX_KNOWN = 1024
+_MAX_KNOWN_LENGTH = 64
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+
+
+class _Kind(enum.Enum):
+    PLAIN = enum.auto()
+    LENGTH = enum.auto()
+    CONNECTION = enum.auto()
+    OURS = enum.auto()
+
+
+_KINDS = {
+    "content-length": _Kind.LENGTH,
+    "connection": _Kind.CONNECTION,
+    "server": _Kind.OURS,
+    "date": _Kind.OURS,
+    "keep-alive": _Kind.OURS,
+}
+_PLAIN = _Kind.PLAIN
 
 
 class ServerIdentity:
@@ -28,6 +51,31 @@ class ServerIdentity:
         self.name = name
         self._second = 0
         self._lines = ""
+        # Entries are only added, and each is right whoever adds it.
+        self._kinds: dict[str, _Kind] = {}
+        self._statuses: set[str] = set()
+
+    def kind(self, name: str) -> _Kind:
+        """What a response header of this name is to us; ValueError for one that no application may set."""
+        kind = self._kinds.get(name)
+        if kind is not None:
+            return kind
+        lower = name.lower()
+        if lower in _HOP_BY_HOP:
+            raise ValueError(f"the application set the hop-by-hop header {name}")
+        kind = _KINDS.get(lower, _Kind.PLAIN)
+        if len(self._kinds) < _MAX_KNOWN and len(name) <= _MAX_KNOWN_LENGTH:
+            self._kinds[name] = kind
+        return kind
+
+    def check_status(self, status: str) -> None:
+        """ValueError where this cannot be the status of a final response."""
+        if status in self._statuses:
+            return
+        if not _STATUS.fullmatch(status):
+            raise ValueError(f"not a final status: {status!r}")
+        if len(self._statuses) < _MAX_KNOWN and len(status) <= _MAX_KNOWN_LENGTH:
+            self._statuses.add(status)
 
     def lines(self) -> str:
         """Both header lines with their line ends."""
@@ -46,6 +94,15 @@ class Response:
     failed with `sent` True the connection must be closed, so that the client sees the failure.
     """
 
+    until_close = False
+    """The end of the connection is the only mark of the response's end."""
+    sent = False
+    status: str | None = None
+    _headers: Sequence[tuple[str, str]] = ()
+    _bodyless = False
+    _chunked = False
+    _remaining: int | None = None
+
     def __init__(
         self,
         stream: SocketStream,
@@ -58,29 +115,32 @@ class Response:
     ) -> None:
         self.close = close
         """The connection ends with this response."""
-        self.until_close = False
-        """The end of the connection is the only mark of the response's end."""
-        self.sent = False
-        self.status: str | None = None
         self._stream = stream
         self._head = head
         self._body = body
         self._identity = identity
         self._max_drain = max_drain
-        self._headers: list[tuple[str, str]] = []
-        self._bodyless = head.method == "HEAD"
-        self._chunked = False
-        self._remaining: int | None = None
 
     @property
     def over(self) -> bool:
         """Whether nothing of the response's body would be sent."""
         return self.sent and self._bodyless
 
-    def start(self, status: str, headers: list[tuple[str, str]]) -> None:
-        """Set status and headers; nothing is sent yet."""
-        if not _STATUS.fullmatch(status):
-            raise ValueError(f"not a final status: {status!r}")
+    def begin(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """The `start_response` of PEP 3333."""
+        if exc_info is not None:
+            if self.sent and exc_info[1] is not None:
+                raise exc_info[1].with_traceback(exc_info[2])
+        elif self.status is not None:
+            raise RuntimeError("the application called start_response twice")
+        self.start(status, headers)
+        return self.write
+
+    def start(self, status: str, headers: Sequence[tuple[str, str]]) -> None:
+        """Set status and headers; nothing is sent yet. ValueError where they cannot be sent."""
+        self._identity.check_status(status)
         self.status = status
         self.until_close = self._chunked = False
         self._remaining = None
@@ -94,7 +154,13 @@ class Response:
 
     def write_whole(self, block: bytes) -> None:
         """Send a body that is just this block, the head with it."""
-        self._send(self._build_head(len(block)), block)
+        size = len(block)
+        head = self._build_head(size)
+        if self._remaining == size <= _JOIN_BELOW and not self._bodyless:
+            self._remaining = 0
+            self._deliver(head + block)
+        else:
+            self._send(head, block)
 
     def write_file(self, wrapper: FileWrapper) -> None:
         """Send a file, by the kernel where that is possible."""
@@ -166,23 +232,23 @@ class Response:
         """The head; `whole` is the length of the body where it is known without Content-Length."""
         if self.status is None:
             raise RuntimeError("the application gave a body before it called start_response")
+        identity = self._identity
         fields: list[str] = []
         for name, value in self._headers:
-            lower = name.lower()
-            if lower == "content-length":
-                self._remaining = _length(value)
-            elif lower == "connection":
-                self.close = self.close or "close" in value.lower()
-            elif lower in _HOP_BY_HOP:
-                raise ValueError(f"the application set the hop-by-hop header {name}")
-            elif lower not in _OURS:
+            kind = identity.kind(name)
+            if kind is _PLAIN:
                 fields.append(f"{name}: {value}\r\n")
+            elif kind is _Kind.LENGTH:
+                self._remaining = _length(value)
+            elif kind is _Kind.CONNECTION:
+                self.close = self.close or "close" in value.lower()
         text = "".join(fields)
         if text.count("\n") != len(fields) or text.count("\r") != len(fields):
             raise ValueError("the application gave a header that holds a line end")
-        text = f"HTTP/1.1 {self.status}\r\n{self._identity.lines()}{text}{self._frame(whole)}{self._connection()}\r\n"
+        text = f"HTTP/1.1 {self.status}\r\n{identity.lines()}{text}{self._frame(whole)}{self._connection()}\r\n"
         head = text.encode("latin-1")
-        self._body.withdraw()
+        if not self._body.complete:
+            self._body.withdraw()
         self.sent = True
         return head
 
@@ -195,17 +261,17 @@ class Response:
             return f"Content-Length: {self._remaining}\r\n"
         if self._bodyless:
             return ""
-        if self._head.http11:
+        if self._head.fields.http11:
             self._chunked = True
             return "Transfer-Encoding: chunked\r\n"
         self.close = self.until_close = True
         return ""
 
     def _connection(self) -> str:
-        if self.close or not self._body.drainable(self._max_drain):
+        if self.close or not (self._body.complete or self._body.drainable(self._max_drain)):
             self.close = True
             return "Connection: close\r\n"
-        return "" if self._head.http11 else "Connection: keep-alive\r\n"
+        return "" if self._head.fields.http11 else "Connection: keep-alive\r\n"
 
 
 def _length(value: str) -> int:

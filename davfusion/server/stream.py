@@ -86,12 +86,18 @@ class SocketStream:
 
     def fill(self, size: int = HEAD_READ) -> int | None:
         """Add what has arrived to the buffer. How much; 0 at the end of the stream; None for nothing yet."""
-        try:
-            data = self.sock.recv(size)
-        except _NOTHING_TO_READ:
+        data = self.take(size)
+        if data is None:
             return None
         self.buffer += data
         return len(data)
+
+    def take(self, size: int = HEAD_READ) -> bytes | None:
+        """What has arrived, past the buffer; b"" at the end of the stream, None for nothing yet."""
+        try:
+            return self.sock.recv(size)
+        except _NOTHING_TO_READ:
+            return None
 
     def read_into(self, view: memoryview) -> int:
         """Wait for at least one byte and put what is there into `view`; 0 at the end of the stream."""

@@ -20,6 +20,14 @@ def with_headers(headers: str, version: str = "1.1") -> bytes:
     return f"GET /ok HTTP/{version}\r\nHost: x\r\n{headers}\r\n".encode()
 
 
+def refuses_connections(server: Running) -> bool:
+    try:
+        Wire(server.address, timeout=1).sock.close()
+    except OSError:
+        return True
+    return False
+
+
 def test_a_connection_is_reused(server: Running) -> None:
     with server.connect() as wire:
         for pause in (0, 0, 0.05, 0, 0.05):
