@@ -1,0 +1,1 @@
+"""The format of the chunked layout in a store: archives, blocks, journal, snapshots, marker and lease."""
