@@ -94,6 +94,9 @@ class Verification:
             damage = self._damage(content)
             if damage is not None and self._share.index.view().contents.get(content.id) == content:
                 self._lose(content, damage)
+        for content in self._share.index.view().contents.broken_small():
+            self._lose(content, "the bytes in the index are gone")
+        self._report.contents += self._share.index.view().contents.count_small()
 
     def _damage(self, content: Content) -> str | None:
         """What is wrong with a cache file; None when nothing is."""
@@ -113,13 +116,14 @@ class Verification:
         in_store = bool(view.nodes.holders(content.id))
         names = [view.nodes.path(node) for node in view.nodes.unsynced_users(content.id)]
         names += [view.nodes.path(record.id) for record in view.nodes.holders(content.id)]
-        where = ", ".join(name for name in names if name) or (content.file or "")
+        where = ", ".join(name for name in names if name) or content.file or f"content {content.id}"
         if not in_store:
             self._found(where, f"{damage}, and the store does not have them; save the file again")
             return
         if self._repair:
             self._share.index.write(lambda view: view.contents.lose(content.id))
-            self._share.files.remove(content.file or "")
+            if content.file is not None:
+                self._share.files.remove(content.file)
         self._found(where, f"{damage}; the store has them", repaired=self._repair)
 
     def _check_orphans(self) -> None:

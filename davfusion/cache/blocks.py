@@ -11,25 +11,18 @@ lock goes with its holder, however that ends.
 from __future__ import annotations
 
 import os
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from davfusion.cache.contents import map_path
-
-try:
-    import fcntl
-    _OFD_WAIT: int | None = getattr(fcntl, "F_OFD_SETLKW", None)
-except ImportError:
-    _OFD_WAIT = None
+from davfusion.cache.spans import SPANS, locked_span
 
 BLOCK = 1024 * 1024
 """Bytes of a block; the last one of a file may be shorter."""
 
 _PRESENT = b"\x01"
-_FLOCK = "hhqqi4x"
 
 
 class BlockFile:
@@ -96,16 +89,12 @@ class BlockFile:
     @contextmanager
     def fetching(self, first: int, last: int) -> Iterator[None]:
         """Hold the right to fetch the blocks from first to last, inclusive; waits for who holds it."""
-        if _OFD_WAIT is None:
+        if not SPANS:
             with self._own_lock:
                 yield
             return
-        span = (first, last - first + 1)
-        fcntl.fcntl(self._map, _OFD_WAIT, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, *span, 0))
-        try:
+        with locked_span(self._map, first, last - first + 1):
             yield
-        finally:
-            fcntl.fcntl(self._map, _OFD_WAIT, struct.pack(_FLOCK, fcntl.F_UNLCK, os.SEEK_SET, *span, 0))
 
     def close(self) -> None:
         """Close the files; a block being fetched must be finished first."""

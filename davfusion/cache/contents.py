@@ -1,4 +1,6 @@
-"""The cache files: immutable contents, and bodies that are being received.
+"""Contents on their way in, and the cache files of those that do not lie in the index.
+
+A body stays in memory as long as it is small and goes into the index then. A larger one is a file:
 
     incoming/<token>        a body on its way in; its size on disk is the room it has reserved
     contents/<xx>/<token>   a content, or the present parts of one (then with <token>.map beside it)
@@ -14,14 +16,17 @@ import errno
 import logging
 import os
 import secrets
+import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from davfusion.cache.errors import CacheFullError
+from davfusion.cache.spans import locked_span
 
 try:
     import fcntl
@@ -34,16 +39,27 @@ ORPHAN_AGE = 600.0
 """Seconds after which a cache file that the index does not name is an orphan; a file younger than this may be
 waiting for its transaction."""
 
+SMALL = 32 * 1024
+"""Bytes up to which a content lies in the index: a row costs less than a file and shares its flush with others."""
+
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system answers when a file cannot grow."""
 
 
 class ContentFiles:
-    """The files of one state directory. Safe with several threads and processes."""
+    """The files of one state directory. Safe with several threads and processes.
 
-    def __init__(self, state: Path, *, flush: bool) -> None:
+    `flush`: a file is on stable storage before it is named. `small`: bytes up to which a content is no file.
+    """
+
+    def __init__(self, state: Path, *, flush: bool, small: int = SMALL) -> None:
+        self.small = small
+        self._in_memory = 0
+        self._memory_lock = threading.Lock()
         self._incoming = state / "incoming"
         self._contents = state / "contents"
+        self._fetching = state / "fetching"
+        self._flushing = state / "flushing"
         self._flush = flush
         self._ready: set[str] = set()
         self._incoming.mkdir(parents=True, exist_ok=True)
@@ -66,10 +82,18 @@ class ContentFiles:
 
     def receive(self, length: int | None, *, admit: Callable[[int], None]) -> Incoming:
         """A new body; `length` bytes are reserved where it is known. `admit` is asked before each further piece."""
-        return Incoming(self._incoming / secrets.token_hex(16), length, flush=self._flush, admit=admit)
+        return Incoming(self._incoming / secrets.token_hex(16), length, flush=self._flush, small=self.small,
+                        admit=admit, count=self._count_memory)
+
+    def _count_memory(self, delta: int) -> None:
+        with self._memory_lock:
+            self._in_memory += delta
 
     def publish(self, incoming: Incoming) -> str:
-        """Make a complete body a cache file; returns its name. Flushed first, if the durability asks for it."""
+        """Make a complete body a cache file, also one in memory; returns its name.
+
+        Flushed first, with its name, if the durability asks for it.
+        """
         incoming.seal()
         file = incoming.path.name
         target = self.path(file)
@@ -82,6 +106,22 @@ class ContentFiles:
             flush_folder(target.parent)
         incoming.release()
         return file
+
+    @contextmanager
+    def fetching(self, content: int) -> Iterator[None]:
+        """Hold the right to fetch a small content; waits for who holds it. Without such locks it is fetched twice."""
+        with self._holding(self._fetching, content):
+            yield
+
+    @staticmethod
+    @contextmanager
+    def _holding(path: Path, number: int) -> Iterator[None]:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            with locked_span(descriptor, number, 1):
+                yield
+        finally:
+            os.close(descriptor)
 
     def new_name(self) -> str:
         """A name for a cache file that is to be filled from the store; its folder exists afterwards."""
@@ -97,13 +137,28 @@ class ContentFiles:
 
     def flush_file(self, file: str) -> None:
         """Put a cache file on stable storage."""
-        with self.path(file).open("rb") as opened:
-            os.fsync(opened.fileno())
-        flush_folder(self.path(file).parent)
+        self.flush_files([file])
+
+    def flush_files(self, files: Iterable[str]) -> list[str]:
+        """Put cache files on stable storage, then each folder that names any of them; returns those still there."""
+        flushed: list[str] = []
+        for file in files:
+            with contextlib.suppress(FileNotFoundError), self.path(file).open("rb") as opened:
+                os.fsync(opened.fileno())
+                flushed.append(file)
+        for folder in {self.path(file).parent for file in flushed}:
+            flush_folder(folder)
+        return flushed
+
+    @contextmanager
+    def flushing(self) -> Iterator[None]:
+        """Hold the right to flush files that were acknowledged without; waits for who holds it."""
+        with self._holding(self._flushing, 0):
+            yield
 
     def received_bytes(self) -> int:
-        """Bytes that bodies on their way in hold or have reserved, in all processes."""
-        return self._incoming_bytes()[0]
+        """Bytes that bodies on their way in hold or have reserved: in the memory of this process, in files of all."""
+        return self._incoming_bytes()[0] + self._in_memory
 
     def awaited_bytes(self) -> int:
         """The part of `received_bytes` that has not come yet, so that the disk does not show it as used."""
@@ -151,26 +206,35 @@ class ContentFiles:
 class Incoming:
     """One body on its way in. Nothing of it is visible before `Share.put`; dropping it discards it.
 
-    To be used by one thread. As a context manager it is discarded on the way out unless it was published.
+    In memory while it has at most `small` bytes, then in a file at `path`. To be used by one thread. As a context
+    manager it is discarded on the way out unless it was published.
     """
 
-    def __init__(self, path: Path, length: int | None, *, flush: bool, admit: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, length: int | None, *, flush: bool, small: int, admit: Callable[[int], None],
+                 count: Callable[[int], None]) -> None:
+        """`admit` is asked for room for each piece, `count` told what of the body is in memory, or was; in bytes."""
         self.path = path
         self.size = 0
         self.checksum: int | None = None if flush else 0
-        """CRC-32 of the bytes so far, kept where the file is not flushed before it is acknowledged."""
+        """CRC-32 of the bytes so far, kept where a file is not flushed before it is acknowledged."""
         self._length = length
         self._flush = flush
+        self._small = small
         self._admit = admit
+        self._count = count
+        self._counted = 0
         self._published = False
         self._descriptor = -1
-        try:
-            self._descriptor = _create(path)
-            if length:
-                os.ftruncate(self._descriptor, length)
-        except OSError as error:
-            self.discard()
-            raise _full(error, path.name) from error
+        self._memory: bytearray | None = bytearray()
+        if length is None or length <= small:
+            self._count_memory(length or 0)
+        else:
+            self._spill()
+
+    @property
+    def in_memory(self) -> bytearray | None:
+        """All of the body, where it is small enough to lie in the index."""
+        return self._memory
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append; returns the bytes taken, which are all. Waits a bounded time when the cache is nearly full.
@@ -179,6 +243,17 @@ class Incoming:
         """
         view = memoryview(data)
         self._admit(max(0, min(len(view), self.size + len(view) - (self._length or 0))))
+        if self._memory is not None and self.size + len(view) > self._small:
+            self._spill()
+        if self._memory is None:
+            self._append(view)
+        else:
+            self._memory += view
+            self._count_memory(max(self._length or 0, len(self._memory)))
+        self.size += len(view)
+        return len(view)
+
+    def _append(self, view: memoryview) -> None:
         written = 0
         try:
             while written < len(view):
@@ -187,11 +262,29 @@ class Incoming:
             raise _full(error, self.path.name) from error
         if self.checksum is not None:
             self.checksum = zlib.crc32(view, self.checksum)
-        self.size += written
-        return written
+
+    def _spill(self) -> None:
+        """Go on in a file."""
+        begun, self._memory = self._memory, None
+        try:
+            self._descriptor = _create(self.path)
+            if self._length:
+                os.ftruncate(self._descriptor, self._length)
+        except OSError as error:
+            self.discard()
+            raise _full(error, self.path.name) from error
+        self._count_memory(0)
+        self._append(memoryview(begun or b""))
+
+    def _count_memory(self, size: int) -> None:
+        if size != self._counted:
+            self._count(size - self._counted)
+            self._counted = size
 
     def seal(self) -> None:
-        """The body is complete: give back what was reserved and not used, and flush if durability asks for it."""
+        """The body is complete and to be a file: give back what it reserved and did not use, flush if asked to."""
+        if self._memory is not None:
+            self._spill()
         try:
             if self._length is not None and self._length != self.size:
                 os.ftruncate(self._descriptor, self.size)
@@ -201,18 +294,19 @@ class Incoming:
             raise _full(error, self.path.name) from error
 
     def release(self) -> None:
-        """The file is a cache file now and not this object's any more."""
+        """The bytes are a content now and not this object's any more."""
         self._published = True
         self._close()
 
     def discard(self) -> None:
         """Remove the body, unless it was published; may be called again."""
-        if not self._published:
+        if not self._published and self._descriptor >= 0:
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
         self._close()
 
     def _close(self) -> None:
+        self._count_memory(0)
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

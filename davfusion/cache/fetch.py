@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from davfusion.cache.blocks import BLOCK, BlockFile, block_range
 from davfusion.cache.contents import NO_SPACE, ContentFiles
+from davfusion.cache.errors import CacheFullError
 from davfusion.cache.index import Content, Index, Record
 from davfusion.cache.space import Space
 from davfusion.cache.statistics import AccessCounter
@@ -82,11 +83,36 @@ class Fetcher:
             holder.synced_path or "", start, stop, if_version=holder.synced_version, interrupt=interrupt)
         return self._counted(pieces)
 
+    def fetch_small(self, content: Content) -> bytes:
+        """All bytes of a small content of which nothing is here, by one request; kept in the index if there is room.
+
+        Who wants them at the same time, in whatever process, waits and finds them there. Raises as `fetch`.
+        """
+        with self._files.fetching(content.id):
+            row = self._index.view().contents.opened(content.id)
+            if row is not None and row[1] is not None:
+                return row[1]
+            data = b"".join(self.stream(content.id, 0, content.size))
+            if len(data) != content.size:
+                raise TemporaryError("The store sent fewer bytes than it holds", retry_after=1.0)
+            if self._space.make_room(content.size):
+                with contextlib.suppress(CacheFullError):
+                    self._index.write(lambda view: view.contents.keep_small(content.id, data, self._index.now()))
+        return data
+
+    def is_small(self, content: Content) -> bool:
+        """Whether a content of which nothing is here is to be held in the index."""
+        return content.file is None and content.size <= self._files.small
+
     def fetch_whole(self, content: int) -> bool:
         """Have every byte of a content here; False when there is no room. Raises as `fetch`."""
         row = self._index.view().contents.get(content)
         if row is None or row.whole:
             return row is not None
+        if self.is_small(row):
+            self.fetch_small(row)
+            kept = self._index.view().contents.get(content)
+            return kept is not None and kept.whole
         blocks = self.open(row)
         if blocks is None:
             return False

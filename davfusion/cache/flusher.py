@@ -39,18 +39,19 @@ class Flusher:
     def flush(self) -> None:
         """Put every content and then the index on stable storage.
 
-        The contents come first, so that a row which says that its file is flushed tells the truth.
+        The contents come first, so that a row which says that its file is flushed tells the truth. Those that lie in
+        the index need nothing else than its flush. Files are flushed by one process at a time, for all: the next one
+        finds nothing left.
         """
-        flushed: list[int] = []
-        for content in self._index.view().contents.unflushed():
-            try:
-                self._files.flush_file(content.file or "")
-            except FileNotFoundError:
-                continue  # removed just now, with its row
-            flushed.append(content.id)
-        if flushed:
-            self._index.write(lambda view: view.contents.flushed(flushed))
+        with self._files.flushing():
+            self._flush_files()
         self._index.flush()
+
+    def _flush_files(self) -> None:
+        waiting = {content.file: content.id for content in self._index.view().contents.unflushed()}
+        flushed = self._files.flush_files(file for file in waiting if file is not None)
+        if flushed:
+            self._index.write(lambda view: view.contents.flushed([waiting[file] for file in flushed]))
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY):

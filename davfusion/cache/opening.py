@@ -1,17 +1,18 @@
-"""Opens a file for reading: its cache file where that is whole, else what there is of it and the store."""
+"""Opens a file for reading: what is whole from the index or a cache file, else what there is of it and the store."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
+import threading
 
 from davfusion.cache.contents import ContentFiles
 from davfusion.cache.errors import NoSuchNodeError
 from davfusion.cache.fetch import Fetcher
 from davfusion.cache.index import Content, Index, View
 from davfusion.cache.node import Node
-from davfusion.cache.reader import BlockReader, Reader, WholeReader
+from davfusion.cache.reader import BlockReader, Reader, SmallReader, WholeReader, attempts
 from davfusion.cache.statistics import AccessCounter
 from davfusion.store.errors import TemporaryError
 
@@ -37,12 +38,16 @@ class Opener:
         """
         missing = None
         for _ in range(ATTEMPTS):
-            content = self._index.view().contents.get(node.content or 0)
-            if content is None:
+            opened = self._index.view().contents.opened(node.content or 0)
+            if opened is None:
                 raise NoSuchNodeError("The file was deleted just now", node.path)
+            content, data = opened
             self._accesses.use(content.id, content.used)
             if content.size == 0:
-                return WholeReader(os.open(os.devnull, os.O_RDONLY), 0)
+                return SmallReader(b"")
+            if data is not None:
+                self._accesses.hit()
+                return SmallReader(data)
             if content.file is not None and content.file == missing:
                 self._lose(content, node.path)
             reader = self._open(content)
@@ -60,6 +65,10 @@ class Opener:
                 return None
             self._accesses.hit()
             return WholeReader(descriptor, content.size)
+        if self._fetcher.is_small(content):
+            self._accesses.miss()
+            return SmallReader(attempts(
+                lambda: self._fetcher.fetch_small(content), self._index, content.id, threading.Event()))
         blocks = self._fetcher.open(content)
         if blocks is None:
             return None

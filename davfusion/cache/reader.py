@@ -46,6 +46,16 @@ class WholeReader(io.FileIO):
         return self
 
 
+class SmallReader(io.BytesIO):
+    """A small content that is at hand, whatever becomes of the place where it was."""
+
+    whole_file: BinaryIO | None = None
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.size = len(data)
+
+
 class BlockReader(io.RawIOBase):
     """A content that is partly, or not at all, in the cache. For one thread at a time.
 
@@ -112,18 +122,14 @@ class BlockReader(io.RawIOBase):
             self._attempts(lambda: self._ensure(self._position // BLOCK))
 
     def _attempts(self, action: Callable[[], T]) -> T:
-        for pause in (*PAUSES, None):
+        def tried() -> T:
             try:
                 return action()
-            except (ConflictError, NotFoundError) as error:
-                raise changed_in_store(self._index, self._content, error) from error
-            except TemporaryError as error:
+            except TemporaryError:
                 self._drop_passing()
-                if pause is None or (error.retry_after or 0) > LONGEST_RETRY_AFTER:
-                    raise
-                log.info("read taken up again", extra={"content": self._content, "problem": str(error)})
-                self._interrupt.wait(pause)
-        raise AssertionError("the last attempt returns or raises")
+                raise
+
+        return attempts(tried, self._index, self._content, self._interrupt)
 
     def _read_some(self, length: int) -> bytes:
         block = self._position // BLOCK
@@ -190,4 +196,22 @@ class BlockReader(io.RawIOBase):
         return block, min(block + WINDOW, self._blocks.count, following) - 1
 
 
-Reader = WholeReader | BlockReader
+def attempts(action: Callable[[], T], index: Index, content: int, interrupt: threading.Event) -> T:
+    """Do what asks the store for a part of a content, and try again a few times where that may help.
+
+    Raises StoreError; TemporaryError when the store holds another version by now. `interrupt` ends the waiting.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            return action()
+        except (ConflictError, NotFoundError) as error:
+            raise changed_in_store(index, content, error) from error
+        except TemporaryError as error:
+            if pause is None or (error.retry_after or 0) > LONGEST_RETRY_AFTER:
+                raise
+            log.info("read taken up again", extra={"content": content, "problem": str(error)})
+            interrupt.wait(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+Reader = WholeReader | SmallReader | BlockReader

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 from davfusion.cache import tree
-from davfusion.cache.contents import ContentFiles, Incoming
+from davfusion.cache.contents import SMALL, ContentFiles, Incoming
 from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
 from davfusion.cache.fetch import Fetcher
 from davfusion.cache.finding import Finder
 from davfusion.cache.flusher import Flusher
 from davfusion.cache.generation import Generation
-from davfusion.cache.index import Durability, Index, LockRow, View
+from davfusion.cache.index import Content, Durability, Index, LockRow, View
 from davfusion.cache.listing import Freshness, Lister
 from davfusion.cache.measured import Measured
 from davfusion.cache.node import Lock, Node, PropertyChange, Quota
@@ -45,6 +45,8 @@ class CacheSettings:
     upload_delay: float = 5.0
     """How long a change waits for further ones before it travels."""
     read_only: bool = False
+    small: int = SMALL
+    """Bytes up to which a content lies in the index instead of a file."""
 
 
 class TreeView(Protocol):
@@ -78,7 +80,7 @@ class Share:
         self.settings = settings or CacheSettings()
         self.store = store
         flush = self.settings.durability is Durability.POWER_SAFE
-        self.files = ContentFiles(state, flush=flush)
+        self.files = ContentFiles(state, flush=flush, small=self.settings.small)
         self.index = index or Index(state / "index.db", durability=self.settings.durability)
         self.space = Space(self.index, self.files, self.settings.limits)
         self.lister = Lister(self.index, store, self.settings.freshness)
@@ -220,24 +222,26 @@ class Share:
 
         Raises NoParentError; WrongKindError when a folder is there. The body is gone afterwards, either way.
         """
-        file = self.files.publish(incoming)
+        file = self.files.publish(incoming) if incoming.in_memory is None else None
 
         def change(view: View) -> tuple[Node, bool]:
             _check(guard, view)
-            now = view.now()
-            content = view.contents.insert(size=incoming.size, used=now, file=file,
-                                           flushed=incoming.checksum is None, checksum=incoming.checksum)
-            _, created = tree.put_file(view, path, content, modified=_or_now(modified, view),
-                                       media_type=media_type, due=self._due(view))
-            return _found(view, path), created
+            where = tree.place(view, path)
+            content = _insert(view, incoming, file)
+            record = tree.put_file(view, where, path, content, modified=_or_now(modified, view),
+                                   media_type=media_type, due=self._due(view))
+            return view.node(record, path), where.occupant is None
 
         try:
-            return self.index.write(change)
+            done = self.index.write(change)
         except sqlite3.Error:
             raise  # whether the row is on the disk is not known: if it is not, the file is swept as an orphan
         except Exception:
-            self.files.remove(file)
+            if file is not None:
+                self.files.remove(file)
             raise
+        incoming.release()
+        return done
 
     # -- properties -------------------------------------------------------------------------------
 
@@ -276,8 +280,9 @@ class Share:
             _check_conflicts(view, path, exclusive=exclusive, infinite=infinite)
             created = None
             if view.find(path) is None:
-                empty = view.contents.insert(size=0, used=view.now())
-                tree.put_file(view, path, empty, modified=view.now(), media_type=None, due=self._due(view))
+                where = tree.place(view, path)
+                empty = view.contents.receive_small(b"", view.now())
+                tree.put_file(view, where, path, empty, modified=view.now(), media_type=None, due=self._due(view))
                 created = view.find(path)
             row = LockRow(
                 token=f"opaquelocktoken:{secrets.token_hex(16)}", node=_found(view, path).id, exclusive=exclusive,
@@ -364,6 +369,14 @@ def _found(view: View, path: str) -> Node:
     if node is None:
         raise NoSuchNodeError("Nothing has this name", path)
     return node
+
+
+def _insert(view: View, incoming: Incoming, file: str | None) -> Content:
+    """A content of the bytes that came in: in the index when they are in memory, else in the cache file."""
+    if file is None:
+        return view.contents.receive_small(incoming.in_memory or b"", view.now())
+    return view.contents.receive_file(incoming.size, file, view.now(), flushed=incoming.checksum is None,
+                                      checksum=incoming.checksum)
 
 
 def _check_conflicts(view: View, path: str, *, exclusive: bool, infinite: bool) -> None:

@@ -1,6 +1,7 @@
 """Room for contents: the limit of the cache, eviction between two watermarks, back-pressure.
 
-What counts is everything in the state directory: cache files, bodies on their way in, the index.
+What counts is everything in the state directory, once: cache files, bodies on their way in, the index with its log. The
+index counts by its pages in use, and small contents lie in them: eviction frees their pages for others like them.
 Only clean contents go; when new data alone fills the cache, writers are slowed first and refused
 then, before their body is read. Nothing that was accepted fails.
 """
@@ -25,6 +26,10 @@ LONGEST_WAIT = 1.0
 """Seconds that one piece of a body waits at most."""
 RECHECK = 0.5
 """Seconds for which a measured pressure is used again."""
+ROOM_RECHECK = 0.05
+"""Seconds for which measured room is relied upon..."""
+ROOM_SHARE = 0.25
+"""... and the part of it that may be given away in that time: other processes give away theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,9 @@ class Space:
         self._limits = limits
         self._estimate = 0
         self._measured = -RECHECK
+        self._room = 0.0
+        """Bytes that may be given away until the time, on the clock `time.monotonic`."""
+        self._room_until = 0.0
 
     @property
     def limit(self) -> int:
@@ -62,16 +70,25 @@ class Space:
     def available(self) -> int:
         """Bytes that a new body may have at most if everything clean went."""
         view = self._index.view()
-        needed = view.contents.unsynced_bytes()
-        staying = needed + self._files.received_bytes() + self._index.size()
-        evictable = view.operations.cached_bytes() - needed
+        needed, held = view.contents.unsynced_bytes(), view.contents.held_bytes()
+        in_index = held - view.operations.cached_bytes()
+        staying = needed + self._files.received_bytes() + self._index.size() - in_index
+        evictable = max(0, held - needed)
         return max(0, min(self._limits.cache_size - staying, self._disk_free() + evictable))
 
     def reserve(self, length: int) -> None:
-        """Make sure that a body of `length` bytes has room. Raises CacheFullError."""
+        """Make sure that a body of `length` bytes has room. Raises CacheFullError.
+
+        Where there is plenty, it is not measured anew for each body.
+        """
+        if length <= self._room and time.monotonic() < self._room_until:
+            self._room -= length
+            return
         if not self.make_room(length):
             raise CacheFullError(
                 "The cache is full of files that have not reached the cloud yet; try again later", "/")
+        self._room = max(0, -self._missing(length)) * ROOM_SHARE
+        self._room_until = time.monotonic() + ROOM_RECHECK
 
     def make_room(self, length: int) -> bool:
         """Evict what is needed for `length` more bytes; returns whether there is room then."""
@@ -93,7 +110,7 @@ class Space:
             time.sleep(min(LONGEST_WAIT, LONGEST_WAIT * (pressure - SLOW_FROM) / (1 - SLOW_FROM)))
 
     def evict(self, wanted: int) -> int:
-        """Take cache files from clean contents, least recently used first, until `wanted` bytes are free."""
+        """Hold clean contents no more, least recently used first, until `wanted` bytes are free."""
         freed = 0
         while freed < wanted:
             missing = wanted - freed
@@ -102,7 +119,8 @@ class Space:
                 break
             self._index.flush()
             for content in batch:
-                self._files.remove(content.file or "")
+                if content.file is not None:
+                    self._files.remove(content.file)
             freed += sum(content.held for content in batch)
         if freed:
             log.info("contents evicted", extra={"bytes": freed, "wanted": wanted})
@@ -131,12 +149,12 @@ class Space:
 
 
 def _evict(view: View, wanted: int) -> list[Content]:
-    """Take the cache files from some clean contents; returns them as they were."""
+    """Hold some clean contents no more; returns them as they were."""
     taken: list[Content] = []
     for content in view.contents.evictable(EVICT_BATCH):
         if wanted <= 0:
             break
-        if view.contents.evict(content.id) is not None:
+        if view.contents.evict(content.id):
             taken.append(content)
             wanted -= content.held
     return taken

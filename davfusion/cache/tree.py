@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from davfusion.cache.errors import IntoItselfError, NodeExistsError, NoParentError, NoSuchNodeError, WrongKindError
-from davfusion.cache.index import LockRow, Record, View
+from davfusion.cache.index import Content, LockRow, Record, View
 from davfusion.cache.node import ROOT_ID
 from davfusion.store.interface import split
 
@@ -31,31 +31,33 @@ def place(view: View, path: str) -> Placement:
     """Find the place for `path`. Raises NoParentError, and NodeExistsError for the root."""
     if path == "/":
         raise NodeExistsError("The share itself cannot be replaced", path)
-    folder, name = split(path)
-    parent = view.nodes.resolve(folder)
-    if parent is None or not parent.is_folder:
+    chain = view.nodes.chain(path)
+    depth = path.count("/")
+    if len(chain) < depth or not chain[depth - 1].is_folder:
         raise NoParentError("The folder that should hold it does not exist", path)
-    return Placement(parent, name, view.nodes.child(parent.id, name))
+    return Placement(chain[depth - 1], split(path)[1], chain[depth] if len(chain) > depth else None)
 
 
-def put_file(view: View, path: str, content: int, *, modified: float, media_type: str | None,
-             due: float) -> tuple[int, bool]:
-    """Point the file at `path` to a content; returns (node id, whether it is new).
-
-    Raises NoParentError; WrongKindError when a folder is there.
-    """
-    where = place(view, path)
-    if where.occupant is None:
-        return view.nodes.insert(
-            folder=0, parent=where.parent.id, name=where.name, content=content, modified=modified,
-            created=view.now(), media_type=media_type, due=due), True
-    if where.occupant.is_folder:
+def put_file(view: View, where: Placement, path: str, content: Content, *, modified: float, media_type: str | None,
+             due: float) -> Record:
+    """Point the file at `path` to a content; returns it as it is then. Raises WrongKindError when a folder is there."""
+    before = where.occupant
+    if before is not None and before.is_folder:
         raise WrongKindError("A folder has this name", path)
-    if where.occupant.content is not None:
-        view.contents.note_replaced(content, where.occupant.content)
-    view.nodes.update(
-        where.occupant.id, content=content, modified=modified, media_type=media_type, due=due, **_FRESH)
-    return where.occupant.id, False
+    if before is None:
+        created = view.now()
+        node = view.nodes.insert(
+            folder=0, parent=where.parent.id, name=where.name, content=content.id, modified=modified, created=created,
+            media_type=media_type, due=due)
+        before = Record.of_new_file(node, where.parent.id, where.name, created)
+    else:
+        if before.content is not None and not content.flushed:
+            view.contents.note_replaced(content.id, before.content)
+        view.nodes.update(
+            before.id, content=content.id, modified=modified, media_type=media_type, due=due, **_FRESH)
+    return before._replace(
+        content=content.id, modified=modified, media_type=media_type, due=due, attempts=0, problem=None, parked=False,
+        dirty=True, size=content.size, whole=content.whole)
 
 
 def make_folder(view: View, path: str, *, modified: float, due: float) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from typing import BinaryIO
 
 from davfusion.cache.share import Share
+from davfusion.cache.whole import open_whole
 from davfusion.store.errors import AlreadyExistsError, TemporaryError
 from davfusion.store.interface import IfAbsent, Metadata
 from davfusion.sync.settle import Settler
@@ -58,12 +58,10 @@ class Performer:
         return written
 
     def _open(self, content: int) -> BinaryIO:
-        row = self._index.view().contents.get(content)
-        if row is not None and row.size == 0:
-            return io.BytesIO()
-        if row is None or row.file is None or not row.whole:
+        file = open_whole(self._index.view(), self._share.files, content)
+        if file is None:
             raise TemporaryError("The content is not here any more")
-        return self._share.files.open(row.file)
+        return file
 
     def _verified(self, written: Metadata) -> Metadata:
         """Where the store may not show at once what was written, look; what is not there counts as in doubt."""

@@ -12,6 +12,7 @@ from davfusion.cache import synced
 from davfusion.cache.adopt import adopt
 from davfusion.cache.index import Kind, Operation, Record, View
 from davfusion.cache.share import Share
+from davfusion.cache.whole import open_whole
 from davfusion.store.errors import ConflictError, NotFoundError
 from davfusion.store.interface import Metadata, split
 
@@ -180,10 +181,10 @@ class Settler:
                     return False
             except (NotFoundError, ConflictError):
                 return self._kept_its_version(operation, shown)
-            content = self._index.view().contents.get(content.id)
-        if content is None or content.file is None:
+        opened = open_whole(self._index.view(), self._share.files, content.id)
+        if opened is None:
             return False
-        with self._share.files.open(content.file) as ours:
+        with opened as ours:
             for piece in self._store.read(shown.path, if_version=shown.version):
                 if ours.read(len(piece)) != piece:
                     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from davfusion.cache.contents import ORPHAN_AGE, ContentFiles
+from davfusion.cache.contents import ORPHAN_AGE, SMALL, ContentFiles
 from davfusion.cache.errors import CacheFullError, NoParentError, WrongKindError
 from davfusion.cache.index import Durability, Index
 from davfusion.cache.node import Node
@@ -28,13 +29,13 @@ def anything(_unannounced: int) -> None:
 
 @pytest.fixture(params=[True, False], ids=["flushed", "unflushed"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> ContentFiles:
-    return ContentFiles(tmp_path, flush=request.param)
+    return ContentFiles(tmp_path, flush=request.param, small=0)
 
 
 def everything(state: Path) -> list[str]:
     """The files of a state directory, without the index."""
     return sorted(str(path.relative_to(state)) for path in state.rglob("*")
-                  if path.is_file() and not path.name.startswith("index.db"))
+                  if path.is_file() and not path.name.startswith(("index.db", "fetching", "flushing")))
 
 
 def test_a_body_is_what_was_written_and_invisible_before(files: ContentFiles, tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ _RECEIVER = """
 import sys
 from pathlib import Path
 from davfusion.cache.contents import ContentFiles
-incoming = ContentFiles(Path(sys.argv[1]), flush=False).receive(5, admit=lambda size: None)
+incoming = ContentFiles(Path(sys.argv[1]), flush=False, small=0).receive(5, admit=lambda size: None)
 incoming.write(b"part")
 print("in", flush=True)
 sys.stdin.read()
@@ -115,7 +116,7 @@ _RACE = """
 import sys
 from pathlib import Path
 from davfusion.cache.contents import ContentFiles
-files = ContentFiles(Path(sys.argv[1]), flush=False)
+files = ContentFiles(Path(sys.argv[1]), flush=False, small=0)
 print("ready", flush=True)
 for number in range(1500):
     with files.receive(None, admit=lambda size: None) as incoming:
@@ -153,9 +154,10 @@ def test_an_orphan_is_old(files: ContentFiles) -> None:
 # -- through a share ----------------------------------------------------------------------------
 
 
-@pytest.fixture(params=Durability)
+@pytest.fixture(params=itertools.product(Durability, (SMALL, 0)), ids=str)
 def any_share(request: pytest.FixtureRequest, make_share: MakeShare, inside: MemoryStore) -> Share:
-    share = make_share(inside, CacheSettings(durability=request.param))
+    durability, small = request.param
+    share = make_share(inside, CacheSettings(durability=durability, small=small))
     names(share)
     return share
 
@@ -206,7 +208,7 @@ def test_a_guard_that_refuses_changes_nothing(any_share: Share) -> None:
             change()
     assert any_share.find("/f") == node
     assert names(any_share) == ["f"]
-    assert len(list(any_share.files.files())) == 1
+    assert len(list(any_share.files.files())) == (0 if any_share.settings.small else 1)
 
 
 def test_a_file_that_the_store_cannot_take_is_refused_before_its_body(make_share: MakeShare) -> None:

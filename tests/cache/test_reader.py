@@ -386,7 +386,7 @@ def test_a_cache_file_that_vanished_is_fetched_again(share: Share, inside: Memor
 def test_a_cache_file_that_vanished_before_its_upload_is_an_error_and_not_an_empty_file(
         share: Share, inside: MemoryStore) -> None:
     names(share)
-    save(share, "/f", b"only here")
+    save(share, "/f", DATA[:BLOCK])
     for file in list(share.files.files()):
         share.files.path(file).unlink()
     with pytest.raises(OSError):

@@ -20,7 +20,8 @@ from davfusion.store.memory import MemoryStore
 from tests.cache.conftest import MakeShare
 from tests.cache.world import names, read, save, store_bytes, upload
 
-PROCESS_SAFE = CacheSettings(durability=Durability.PROCESS_SAFE)
+PROCESS_SAFE = CacheSettings(durability=Durability.PROCESS_SAFE, small=0)
+"""All contents are files."""
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def test_a_partial_content_is_fetched_again_after_power_loss(
 
 
 def test_missing_files_are_fetched_again_or_told(make_share: MakeShare, inside: MemoryStore) -> None:
-    share = make_share(inside)
+    share = make_share(inside, CacheSettings(small=0))
     recovered(share, boot="first")
     names(share)
     for name in ("stored", "unconfirmed", "new"):
@@ -198,7 +199,7 @@ def test_missing_files_are_fetched_again_or_told(make_share: MakeShare, inside: 
 def test_bodies_of_dead_processes_are_swept(make_share: MakeShare, inside: MemoryStore, state: Path) -> None:
     share = make_share(inside)
     program = ("import os, sys; from pathlib import Path; from davfusion.cache.contents import ContentFiles\n"
-               "body = ContentFiles(Path(sys.argv[1]), flush=False).receive(9, admit=lambda size: None)\n"
+               "body = ContentFiles(Path(sys.argv[1]), flush=False, small=0).receive(9, admit=lambda size: None)\n"
                "body.write(b'part'); os.kill(os.getpid(), 9)")
     assert subprocess.run([sys.executable, "-c", program, str(state)]).returncode == -9
     assert share.files.received_bytes() == 9
@@ -269,7 +270,7 @@ def test_power_safe_flushes_the_body_then_its_name_then_the_index(tmp_path: Path
                "from davfusion.store.memory import MemoryStore\n"
                "share = Share(Path(sys.argv[1]), MemoryStore())\n"
                "share.find('/x')\n"
-               "body = share.receive(4); body.write(b'data'); share.put('/f', body)\n"
+               "body = share.receive(40000); body.write(bytes(40000)); share.put('/f', body)\n"
                "print('acknowledged', flush=True)\n"
                "share.close()")
     trace = tmp_path / "trace"

@@ -11,6 +11,7 @@ from davfusion.cache import synced
 from davfusion.cache.index import Kind
 from davfusion.cache.node import Node
 from davfusion.cache.share import Share
+from davfusion.cache.whole import open_whole
 from davfusion.store.interface import Metadata, Store, split
 from davfusion.store.wrapper import WrappedStore
 
@@ -48,6 +49,14 @@ def read(share: Share, path: str) -> bytes:
         return b"".join(iter(lambda: reader.read(300_000), b""))
 
 
+def whole_bytes(share: Share, content: int) -> bytes:
+    """The bytes of a content that is wholly here, wherever it lies."""
+    opened = open_whole(share.index.view(), share.files, content)
+    assert opened is not None
+    with opened:
+        return opened.read()
+
+
 def names(share: Share, path: str = "/") -> list[str]:
     """A client lists a folder."""
     folder = share.find(path)
@@ -72,9 +81,7 @@ def upload_in_steps(share: Share, path: str, *, confirmed: bool = False
     record = view.nodes.resolve(path)
     assert record is not None and record.content is not None and record.parent is not None
     content, parent = record.content, record.parent
-    row = view.contents.get(content)
-    assert row is not None
-    data = b"" if row.file is None else share.files.path(row.file).read_bytes()
+    data = whole_bytes(share, content)
     written: list[Metadata] = []
     operation = share.index.write(lambda view: view.operations.begin(Kind.WRITE, path, record.id, content))
 

@@ -25,6 +25,7 @@ from davfusion.cache.index import Durability, Index, Record
 from davfusion.cache.listing import Freshness
 from davfusion.cache.recovery import recover
 from davfusion.cache.share import CacheSettings, Share
+from davfusion.cache.whole import open_whole
 from davfusion.store.errors import StoreError
 from davfusion.store.faults import Call, Fault, FaultyStore, RandomPlan
 from davfusion.store.interface import Store
@@ -362,10 +363,11 @@ class World:
         for holder in view.nodes.holders(record.content or 0):
             if holder.synced_version in self._versions:
                 return self._versions[holder.synced_version]
-        content = view.contents.get(record.content or 0)
-        if content is not None and content.whole and content.file is not None:
-            return self.share.files.path(content.file).read_bytes()
-        return b"" if record.size == 0 else b"unknown"
+        opened = open_whole(view, self.share.files, record.content or 0)
+        if opened is None:
+            return b"unknown"
+        with opened:
+            return opened.read()
 
     def _token(self) -> bytes:
         self._count += 1

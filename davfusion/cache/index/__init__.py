@@ -43,9 +43,21 @@ class View:
         self.locks = Locks(connection)
         self.properties = Properties(connection)
         self.operations = Operations(connection)
+        self._connection = connection
         self._nonce = nonce
+        self._unlocked_at: int | None = None
+        """In a transaction: how many rows had been changed when nothing was locked."""
+        self._in_transaction = False
         self.now = clock
         """The time in seconds since the epoch."""
+
+    @classmethod
+    def in_transaction(cls, connection: sqlite3.Connection, *, nonce: str, clock: Callable[[], float]) -> View:
+        """The index inside one transaction, where what was looked up is true until this connection changes a row."""
+        view = cls(connection, nonce=nonce, clock=clock)
+        view.nodes.keep_chains()
+        view._in_transaction = True
+        return view
 
     def find(self, path: str) -> Node | None:
         """The node at a local path, as the index knows it."""
@@ -64,7 +76,7 @@ class View:
     def locks_on(self, path: str) -> list[Lock]:
         """Locks that cover the path: its own, and those of depth infinity above it."""
         now = self.now()
-        if not self.locks.any(now):
+        if self._nothing_locked(now):
             return []
         chain = self.nodes.chain(path)
         depth = 0 if path == "/" else path.count("/")
@@ -75,6 +87,13 @@ class View:
             root = "/".join(path.split("/")[:level + 1]) or "/"
             found += [_lock(row, root) for row in rows if here or row.infinite]
         return found
+
+    def _nothing_locked(self, now: float) -> bool:
+        if self._in_transaction and self._unlocked_at == self._connection.total_changes:
+            return True
+        unlocked = not self.locks.any(now)
+        self._unlocked_at = self._connection.total_changes if unlocked else None
+        return unlocked
 
     def locks_under(self, path: str) -> list[Lock]:
         """Locks whose root is strictly below the path."""
@@ -118,7 +137,7 @@ class Index:
         """
         try:
             return self._database.write(
-                lambda connection: change(View(connection, nonce=self._nonce, clock=self._clock)))
+                lambda connection: change(View.in_transaction(connection, nonce=self._nonce, clock=self._clock)))
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
 

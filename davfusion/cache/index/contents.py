@@ -1,4 +1,8 @@
-"""SQL about contents: which bytes are held here, in which cache file, and what may go."""
+"""SQL about contents: which bytes are held here, in a cache file or in the index itself, and what may go.
+
+Each content lies in one place at most: a small one in the table `small`, whole, any other in a cache file, whole or in
+parts. What a cache file holds is counted in `cached_bytes`; what the index holds counts by the size of the index.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,11 @@ class Content:
     id: int
     size: int
     file: str | None
-    """Name of the cache file that holds it or a part of it; None when it is in the store only."""
+    """Name of the cache file that holds it or a part of it; None when it is in the index or in the store only."""
     whole: bool
+    """Every byte is here, in the file or in the index."""
     held: int
+    """Bytes that are here."""
     used: float
     flushed: bool
     checksum: int | None
@@ -24,6 +30,11 @@ class Content:
 
 
 _COLUMNS = "id, size, file, whole, held, used, flushed, checksum, replaces"
+
+_ALL = ", ".join(f"content.{name}" for name in _COLUMNS.split(", "))
+
+_HERE = "(file IS NOT NULL OR held > 0)"
+"""Anything of the content is here; worded as in the index `content_here`."""
 
 _EMPTIED = "whole = CASE WHEN size = 0 THEN 1 ELSE 0 END, held = 0"
 """No byte of the content is held any more; of an empty one that is still all of it."""
@@ -50,6 +61,36 @@ class Contents:
             f"SELECT {_COLUMNS} FROM content WHERE id = ?", (content,)).fetchone()
         return None if row is None else _content(row)
 
+    def opened(self, content: int) -> tuple[Content, bytes | None] | None:
+        """The content with this id and, where the index holds it, its bytes."""
+        row = self._connection.execute(
+            f"SELECT {_ALL}, small.bytes FROM content LEFT JOIN small ON small.content = content.id "
+            "WHERE content.id = ?", (content,)).fetchone()
+        return None if row is None else (_content(row[:-1]), row[-1])
+
+    def receive_small(self, data: bytes | bytearray, used: float) -> Content:
+        """A new content from a client, whole in the index."""
+        size = len(data)
+        cursor = self._connection.execute(
+            "INSERT INTO content (size, whole, held, used) VALUES (?, 1, ?, ?)", (size, size, used))
+        assert cursor.lastrowid is not None
+        if data:
+            self._connection.execute("INSERT INTO small (content, bytes) VALUES (?, ?)", (cursor.lastrowid, data))
+        return Content(cursor.lastrowid, size, None, True, size, used, True, None, None)
+
+    def receive_file(self, size: int, file: str, used: float, *, flushed: bool, checksum: int | None) -> Content:
+        """A new content from a client, whole in a cache file."""
+        content = self.insert(size=size, used=used, file=file, flushed=flushed, checksum=checksum)
+        return Content(content, size, file, True, size, used, flushed, checksum, None)
+
+    def keep_small(self, content: int, data: bytes, used: float) -> None:
+        """All bytes of a content came from the store: hold them in the index, if nothing holds any of them yet."""
+        changed = self._connection.execute(
+            "UPDATE content SET whole = 1, held = size, used = ? "
+            "WHERE id = ? AND size = ? AND file IS NULL AND whole = 0", (used, content, len(data))).rowcount
+        if changed:
+            self._connection.execute("INSERT INTO small (content, bytes) VALUES (?, ?)", (content, data))
+
     def insert(self, *, size: int, used: float, file: str | None = None, flushed: bool = True,
                checksum: int | None = None) -> int:
         """A new content: whole in `file`, or (file None) known to be in the store."""
@@ -57,17 +98,19 @@ class Contents:
         cursor = self._connection.execute(
             "INSERT INTO content (size, file, whole, held, used, flushed, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (size, file, file is not None or size == 0, held, used, flushed, checksum))
-        self._count(held)
+        if held:
+            self._count(held)
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def materialise(self, content: int, file: str, used: float) -> str | None:
-        """Give a content with no cache file one to be filled; returns the name in force.
+        """Give a content of which nothing is here a cache file to be filled; returns the name in force.
 
-        None when the content does not exist any more.
+        None when the content does not exist any more, or the index holds it by now.
         """
         self._connection.execute(
-            f"UPDATE content SET file = ?, {_EMPTIED}, used = ?, flushed = 1 WHERE id = ? AND file IS NULL",
+            f"UPDATE content SET file = ?, {_EMPTIED}, used = ?, flushed = 1 "
+            "WHERE id = ? AND file IS NULL AND held = 0",
             (file, used, content))
         row = self._connection.execute("SELECT file FROM content WHERE id = ?", (content,)).fetchone()
         return None if row is None else row[0]
@@ -100,8 +143,8 @@ class Contents:
             "UPDATE content SET replaces = ? WHERE id = ? AND flushed = 0 AND id <> ?", (replaced, content, replaced))
 
     def unflushed(self) -> list[Content]:
-        """Contents whose cache files may not be on stable storage yet."""
-        return self._many("flushed = 0 AND file IS NOT NULL", ())
+        """Contents whose cache files may not be on stable storage yet, in the order in which they came."""
+        return self._many("flushed = 0 AND file IS NOT NULL ORDER BY id", ())
 
     def use(self, content: int, now: float) -> None:
         """Note a use, for the order of eviction."""
@@ -115,23 +158,23 @@ class Contents:
         ).fetchone()
         return int(row[0])
 
+    def held_bytes(self) -> int:
+        """Bytes held here in all, in cache files and in the index."""
+        row = self._connection.execute(f"SELECT coalesce(sum(held), 0) FROM content WHERE {_HERE}").fetchone()
+        return int(row[0])
+
     # -- what may go ----------------------------------------------------------------------------
 
     def evictable(self, limit: int) -> list[Content]:
-        """Clean contents with a cache file, least recently used first."""
-        return self._many(
-            f"file IS NOT NULL AND NOT ({_NEEDED_HERE}) ORDER BY used LIMIT ?", (limit,))
+        """Clean contents of which anything is here, least recently used first."""
+        return self._many(f"{_HERE} AND NOT ({_NEEDED_HERE}) ORDER BY used LIMIT ?", (limit,))
 
-    def evict(self, content: int) -> str | None:
-        """Take the cache file from a clean content; returns its name to be removed, None if it must stay."""
-        row = self._connection.execute(
-            f"SELECT file, held FROM content WHERE id = ? AND file IS NOT NULL AND NOT ({_NEEDED_HERE})",
-            (content,)).fetchone()
-        if row is None:
-            return None
-        self._connection.execute(f"UPDATE content SET file = NULL, {_EMPTIED} WHERE id = ?", (content,))
-        self._count(-row[1])
-        return str(row[0])
+    def evict(self, content: int) -> bool:
+        """Hold nothing of a clean content any more; its cache file is to be removed then. False if it must stay."""
+        rows = self._many(f"id = ? AND {_HERE} AND NOT ({_NEEDED_HERE})", (content,))
+        if rows:
+            self._empty(rows[0])
+        return bool(rows)
 
     def unreferenced(self, after: int, limit: int) -> list[int]:
         """Ids above `after` of contents that nothing refers to any more."""
@@ -148,18 +191,17 @@ class Contents:
         """Remove a content that nothing refers to; returns its cache file to be removed, if any."""
         if content not in self.unreferenced(content - 1, 1):
             return None
-        row = self._connection.execute("SELECT file, held FROM content WHERE id = ?", (content,)).fetchone()
+        row = self.get(content)
+        assert row is not None
+        self._uncount(row)
         self._connection.execute("DELETE FROM content WHERE id = ?", (content,))
-        self._count(-row[1])
-        return None if row[0] is None else str(row[0])
+        return row.file
 
     def lose(self, content: int) -> None:
-        """The cache file is gone or damaged: the content is in the store only, if at all."""
-        row = self._connection.execute("SELECT held FROM content WHERE id = ?", (content,)).fetchone()
-        if row is None:
-            return
-        self._connection.execute(f"UPDATE content SET file = NULL, {_EMPTIED} WHERE id = ?", (content,))
-        self._count(-row[0])
+        """What was here of it is gone or damaged: the content is in the store only, if at all."""
+        row = self.get(content)
+        if row is not None:
+            self._empty(row)
 
     def with_files(self, after: int, limit: int) -> list[Content]:
         """Contents with a cache file and an id above `after`, by id."""
@@ -167,18 +209,43 @@ class Contents:
 
     def sample(self, limit: int) -> list[Content]:
         """Some contents with a cache file: those used last and those not used for longest."""
-        return [*self._many("file IS NOT NULL ORDER BY used DESC LIMIT ?", (limit // 2,)),
-                *self._many("file IS NOT NULL ORDER BY used LIMIT ?", (limit // 2,))]
+        having = f"{_HERE} AND file IS NOT NULL"
+        return [*self._many(f"{having} ORDER BY used DESC LIMIT ?", (limit // 2,)),
+                *self._many(f"{having} ORDER BY used LIMIT ?", (limit // 2,))]
 
     def partial(self) -> list[Content]:
         """Contents of which only a part is held."""
         return self._many("file IS NOT NULL AND whole = 0", ())
 
+    def count_small(self) -> int:
+        """How many contents the index holds itself."""
+        row = self._connection.execute("SELECT count(*) FROM small").fetchone()
+        return int(row[0])
+
+    def broken_small(self) -> list[Content]:
+        """Contents that the index says it holds itself, but of which it has not as many bytes."""
+        return self._many(
+            "file IS NULL AND held > 0 AND "
+            "size IS NOT (SELECT length(small.bytes) FROM small WHERE small.content = content.id)", ())
+
     def recount(self) -> int:
-        """Set the count of held bytes from the rows; returns it."""
-        row = self._connection.execute("SELECT coalesce(sum(held), 0) FROM content").fetchone()
+        """Set the count of bytes that cache files hold from the rows; returns it."""
+        row = self._connection.execute(
+            "SELECT coalesce(sum(held), 0) FROM content WHERE file IS NOT NULL").fetchone()
         self._connection.execute("UPDATE counter SET value = ? WHERE name = 'cached_bytes'", (row[0],))
         return int(row[0])
+
+    def _empty(self, row: Content) -> None:
+        """Nothing of the content is here any more."""
+        self._uncount(row)
+        self._connection.execute(f"UPDATE content SET file = NULL, {_EMPTIED} WHERE id = ?", (row.id,))
+
+    def _uncount(self, row: Content) -> None:
+        """What is here of a content goes."""
+        if row.file is not None:
+            self._count(-row.held)
+        elif row.held:
+            self._connection.execute("DELETE FROM small WHERE content = ?", (row.id,))
 
     def _count(self, delta: int) -> None:
         self._connection.execute("UPDATE counter SET value = value + ? WHERE name = 'cached_bytes'", (delta,))

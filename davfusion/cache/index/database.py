@@ -2,8 +2,8 @@
 
 Reads use a connection per thread and see the last commit of any process. Writes of all threads of a
 process go through one connection; those that wait at the same time are committed together, so that
-they share one flush. Several processes may have the same database open (WAL); SQLite's own lock
-orders their transactions.
+they share one flush. Several processes may have the same database open (WAL); they take turns
+(`turn.py`), and SQLite's own lock keeps their transactions apart.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from davfusion.cache.index.turn import Turn
+
 log = logging.getLogger("davfusion.cache.index")
 
 T = TypeVar("T")
@@ -34,6 +36,8 @@ PATIENCE = 0.05
 """Seconds after which a waiting write looks for itself whether somebody still commits."""
 LARGEST_BATCH = 64
 """Writes committed together at most, so that no transaction becomes long."""
+CHECKPOINT_PAGES = 4000
+"""Pages in the log (of 4 KiB, so 16 MB) from which a commit carries them over into the database."""
 
 
 class Durability(Enum):
@@ -80,6 +84,7 @@ class Database:
         """Each belongs to a thread and ends with it."""
         self._readers_lock = threading.Lock()
         self._writing = threading.Lock()
+        self._turn = Turn(path.with_name(path.name + ".turn"))
         self._queue: deque[_Write[Any]] = deque()
         self._writer = self._connect()
         self._closed = False
@@ -87,6 +92,7 @@ class Database:
         """Of this process: all, and those known to be on stable storage."""
         self._migrate()
         self._writer.execute("PRAGMA busy_timeout = 0")
+        self._page = int(self._writer.execute("PRAGMA page_size").fetchone()[0])
 
     # -- transactions ---------------------------------------------------------------------------
 
@@ -137,22 +143,29 @@ class Database:
             self._commit(batch)
 
     def _commit(self, batch: list[_Write[Any]]) -> None:
+        try:
+            with self._turn.taken():
+                self._transact(batch)
+        except BaseException as error:
+            for write in batch:
+                write.error = write.error or error
+        finally:
+            for write in batch:
+                write.done = True
+                write.signal.set()
+
+    def _transact(self, batch: list[_Write[Any]]) -> None:
         connection = self._writer
         try:
             self._begin(connection)
             for write in batch:
                 self._run(connection, write)
             connection.execute("COMMIT")
-            self._commits += 1
-        except BaseException as error:
-            for write in batch:
-                write.error = write.error or error
+        except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-        finally:
-            for write in batch:
-                write.done = True
-                write.signal.set()
+            raise
+        self._commits += 1
 
     @staticmethod
     def _begin(connection: sqlite3.Connection) -> None:
@@ -187,9 +200,10 @@ class Database:
         return int(self.reader().execute("PRAGMA data_version").fetchone()[0])
 
     def size(self) -> int:
-        """Bytes of the database and its log on disk."""
-        names = (self._path, self._path.with_name(self._path.name + "-wal"))
-        return sum(name.stat().st_size for name in names if name.exists())
+        """Bytes of the database and its log on disk, without pages of the database that are free to be used again."""
+        log = self._path.with_name(self._path.name + "-wal")
+        free = int(self.reader().execute("PRAGMA freelist_count").fetchone()[0]) * self._page
+        return max(0, self._path.stat().st_size - free) + (log.stat().st_size if log.exists() else 0)
 
     def close(self) -> None:
         """Close all connections; nothing may use the database afterwards."""
@@ -201,6 +215,7 @@ class Database:
                 for reader in self._readers:
                     reader.connection.close()
             self._writer.close()
+            self._turn.close()
 
     def flush(self) -> None:
         """Put everything that is committed on stable storage, where commits do not do so themselves.
@@ -216,11 +231,12 @@ class Database:
             commits, connection = self._commits, self._writer
             connection.execute("PRAGMA synchronous = FULL")
             try:
-                self._begin(connection)
-                connection.execute(
-                    "INSERT INTO counter (name, value) VALUES ('flushes', 1) "
-                    "ON CONFLICT (name) DO UPDATE SET value = counter.value + 1")
-                connection.execute("COMMIT")
+                with self._turn.taken():
+                    self._begin(connection)
+                    connection.execute(
+                        "INSERT INTO counter (name, value) VALUES ('flushes', 1) "
+                        "ON CONFLICT (name) DO UPDATE SET value = counter.value + 1")
+                    connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -237,6 +253,8 @@ class Database:
         level = "FULL" if self._durability is Durability.POWER_SAFE else "NORMAL"
         connection.execute(f"PRAGMA synchronous = {level}")
         connection.execute("PRAGMA cache_size = -8192")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * 4096}")
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
 

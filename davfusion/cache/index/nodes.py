@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from davfusion.cache.index.record import COLUMNS, FROM, Record
@@ -11,6 +12,8 @@ from davfusion.cache.node import ROOT_ID
 
 BATCH = 500
 """Rows that a walk reads at a time."""
+LONGEST_CHAIN = 6
+"""Names that one query looks up, each in the folder before."""
 
 
 class Nodes:
@@ -21,6 +24,12 @@ class Nodes:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._known: dict[str, list[Record]] | None = None
+        self._known_at = 0
+
+    def keep_chains(self) -> None:
+        """Look each path up once as long as nothing is changed: for use within one transaction only."""
+        self._known = {}
 
     # -- the local tree -------------------------------------------------------------------------
 
@@ -34,15 +43,28 @@ class Nodes:
 
     def chain(self, path: str) -> list[Record]:
         """The nodes from the root down to `path`, as far as they exist."""
-        root = self.get(ROOT_ID)
-        assert root is not None
-        found = [root]
-        for name in path.split("/")[1:] if path != "/" else ():
-            node = self.child(found[-1].id, name)
-            if node is None:
+        if self._known is None:
+            return self._chain(path)
+        if self._known_at != self._connection.total_changes:
+            self._known.clear()
+            self._known_at = self._connection.total_changes
+        if path not in self._known:
+            self._known[path] = self._chain(path)
+        return self._known[path]
+
+    def _chain(self, path: str) -> list[Record]:
+        names = path.split("/")[1:] if path != "/" else []
+        found = self._below(ROOT_ID, names[:LONGEST_CHAIN], "n.id = ?1")
+        for start in range(LONGEST_CHAIN, len(names), LONGEST_CHAIN):
+            if len(found) <= start:
                 break
-            found.append(node)
+            found += self._below(found[-1].id, names[start:start + LONGEST_CHAIN], "0")
         return found
+
+    def _below(self, node: int, names: list[str], first: str) -> list[Record]:
+        """What the condition `first` selects and the nodes with these names, each in the one before."""
+        rows = self._connection.execute(_chain_query(len(names), first), (node, *names))
+        return [Record.of(row[1:]) for row in sorted(rows)]
 
     def resolve(self, path: str) -> Record | None:
         """The node at a local path."""
@@ -317,3 +339,13 @@ class Nodes:
 
     def _exists(self, query: str, values: tuple[Any, ...]) -> bool:
         return self._connection.execute(query, values).fetchone() is not None
+
+
+@lru_cache(maxsize=4 * LONGEST_CHAIN)
+def _chain_query(length: int, first: str) -> str:
+    """Selects, numbered in their order, what `first` says and a node for each of `length` names below node ?1."""
+    selects, above = [f"SELECT 0, {COLUMNS} {FROM} WHERE {first}"], "?1"
+    for number in range(1, length + 1):
+        selects.append(f"SELECT {number}, {COLUMNS} {FROM} WHERE n.parent = {above} AND n.name = ?{number + 1}")
+        above = f"(SELECT id FROM node WHERE parent = {above} AND name = ?{number + 1})"
+    return " UNION ALL ".join(selects)
