@@ -57,6 +57,18 @@ class Finder:
                 return self._seen(path, generation, sight, kept)
         return self._find_listed(path, generation)
 
+    def freshen(self, folder: Node) -> float:
+        """List a folder in the store when what is known of its members is stale.
+
+        Returns the time until which what is known now is good, in seconds since the epoch. Raises StoreError.
+        """
+        record = self._index.view().nodes.get(folder.id)
+        if record is not None and self._lister.ensure(record):
+            record = self._index.view().nodes.get(folder.id)
+        if record is None:
+            return -math.inf
+        return (record.listed or 0.0) + self._revalidate_after if record.is_synced else math.inf
+
     def _is_fresh(self, sight: Sight) -> bool:
         """Whether the folder needs no listing. A clock that was set back makes a listing old."""
         listed = sight.folder_listed or 0.0

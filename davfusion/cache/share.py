@@ -142,11 +142,12 @@ class Share:
         prefix = "" if folder.path == "/" else folder.path
         return [view.node(child, f"{prefix}/{child.local_name}") for child in view.nodes.children(folder.id)]
 
-    def freshen(self, folder: Node) -> None:
-        """List a folder in the store when what is known of its members is stale."""
-        record = self.index.view().nodes.get(folder.id)
-        if record is not None:
-            self.lister.ensure(record)
+    def freshen(self, folder: Node) -> float:
+        """List a folder in the store when what is known of its members is stale.
+
+        Returns the time until which what is known now is good, in seconds since the epoch.
+        """
+        return self._finder.freshen(folder)
 
     def walk(self, folder: Node) -> Iterator[Node]:
         """All descendants, a folder before its members."""

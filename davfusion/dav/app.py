@@ -20,7 +20,7 @@ from davfusion.dav.lock_storage import ShareLockStorage
 from davfusion.dav.mounts import Location, Mounts, spelled_path, spelled_place
 from davfusion.dav.options import dav_headers
 from davfusion.dav.provider import ShareProvider
-from davfusion.dav.rendered import RenderedFolders
+from davfusion.dav.rendered import Rendered
 from davfusion.dav.request import (
     Authenticate,
     DavSettings,
@@ -56,7 +56,7 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
         self.settings = settings or DavSettings()
         self._authenticate = authenticate
         self._root = SharesRoot(self.mounts.shares)
-        self._rendered = {place: RenderedFolders(share.generation)
+        self._rendered = {place: Rendered(share)
                           for place, share in self.mounts.shares.items()}
         self._files = {place: HotFiles(share) for place, share in self.mounts.shares.items()}
         super().__init__(wsgidav_config(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
+from typing import NamedTuple
 
 from davfusion.cache.node import Node
 from davfusion.dav import xml
@@ -134,27 +136,62 @@ def _response(href: str, found: str, missing: str) -> str:
 
 def propfind(request: Request) -> Response:
     """207 with the properties of the resource and, by Depth, of its members or all below it."""
+    question = _question(request)
+    node = request.existing()
+    Preconditions(request).check(request.share)
+    headers = [("Preference-Applied", "return=minimal")] if question.minimal else []
+    if not question.can_be_kept:
+        return _rendered(request, question, node, headers, None)
+    key = (node.id, node.path, request.prefix, question)
+    body = request.rendered.fresh(key)
+    if body is not None:
+        return xml_document(207, body, headers)
+    until = request.share.freshen(node) if question.depth == "1" else math.inf
+    slot = request.rendered.slot(key, until)
+    body = slot.body
+    if body is not None:
+        slot.keep(body)  # as long as the newer listing is good
+        return xml_document(207, body, headers)
+    # The resource itself may have changed between the look-up of the request and the slot.
+    true = not request.share.has_locks() and request.share.find_known(node.path) == node
+    return _rendered(request, question, node, headers, slot if true else None)
+
+
+class _Question(NamedTuple):
+    """All of a request that decides what its answer says of a resource."""
+
+    depth: str
+    plan: Plan
+    without_root: bool
+    minimal: bool
+    compact: bool
+
+    @property
+    def can_be_kept(self) -> bool:
+        """Whether the answer changes with the index only, and is small compared with what it is about."""
+        return self.depth != "infinity" and self.plan.of_the_tree
+
+
+def _question(request: Request) -> _Question:
+    """Raises HttpError 400, 413, BrokenBodyError."""
     depth, _, noroot = (request.header("DEPTH") or "infinity").strip().lower().partition(",")
     if depth not in ("0", "1", "infinity") or noroot.strip() not in ("", "noroot"):
         raise HttpError(400, "Depth must be 0, 1 or infinity")
     plan = plan_of(read_all(request.environ, xml.MAX_BODY))
-    node = request.existing()
-    Preconditions(request).check(request.share)
     without_root = bool(noroot) or "depth-noroot" in (request.header("PREFER") or "").lower()
-    minimal, compact = prefers_minimal(request), _WINDOWS in (request.header("USER_AGENT") or "")
-    headers = [("Preference-Applied", "return=minimal")] if minimal else []
-    slot = _slot(request, node, depth, plan, (without_root, minimal, compact))
-    body = slot.body if slot is not None else None
-    if body is not None:
-        return xml_document(207, body, headers)
-    if slot is not None and request.share.find_known(node.path) != node:
-        slot = None  # the folder itself changed between the look-up of the request and the slot
-    nodes = _nodes(request, node, depth)[1 if without_root else 0:]
+    compact = _WINDOWS in (request.header("USER_AGENT") or "")
+    return _Question(depth, plan, without_root, prefers_minimal(request), compact)
+
+
+def _rendered(request: Request, question: _Question, node: Node, headers: list[tuple[str, str]],
+              slot: Slot | None) -> Response:
+    """The answer, rendered now and kept in the slot."""
+    nodes = _nodes(request, node, question.depth)[1 if question.without_root else 0:]
     scene = Scene(
         lambda each: request.xml_href(each.path, is_folder=each.is_folder), quota=request.share.quota,
         locks=LocksOfTree(request.share, node.path), lock_root=lambda path: lock_root(request, request.share, path))
-    renderer = Renderer(plan, scene, minimal=minimal, compact=compact)
-    dead = _dead_properties(request, plan, node, depth)
+    renderer = Renderer(question.plan, scene, minimal=question.minimal, compact=question.compact)
+    dead = _dead_properties(request, question.plan, node, question.depth)
     responses = (renderer.response(each, dead(each)) for each in nodes)
     if len(nodes) > _STREAM_ABOVE:
         pieces = _stream(responses)
@@ -164,15 +201,6 @@ def propfind(request: Request) -> Response:
     if slot is not None:
         slot.keep(body)
     return xml_document(207, body, headers)
-
-
-def _slot(request: Request, node: Node, depth: str, plan: Plan, form: tuple[bool, bool, bool]) -> Slot | None:
-    """Where the answer may be kept: that of a folder with its members, while nothing is locked."""
-    if depth != "1" or not node.is_folder or not plan.of_the_tree:
-        return None
-    request.share.freshen(node)
-    slot = request.rendered.slot((node.id, node.path, request.prefix, plan, form))
-    return None if request.share.has_locks() else slot
 
 
 def multistatus(responses: Iterable[str], headers: list[tuple[str, str]]) -> Response:

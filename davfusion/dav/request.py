@@ -15,7 +15,7 @@ from davfusion.dav.errors import HttpError
 from davfusion.dav.hot_files import HotFiles
 from davfusion.dav.href import from_wsgi, href, xml_href
 from davfusion.dav.mounts import Location, Mounts, spelled_place
-from davfusion.dav.rendered import RenderedFolders
+from davfusion.dav.rendered import Rendered
 
 Environ = Mapping[str, Any]
 
@@ -69,8 +69,8 @@ class Request:
     principal: Principal
     mounts: Mounts
     settings: DavSettings
-    rendered: RenderedFolders
-    """Answers about folders of this share that may still be true."""
+    rendered: Rendered
+    """Answers about this share that may still be true."""
     files: HotFiles
     """Files of this share that are at hand."""
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from davfusion.cache.generation import Generation
 from davfusion.cache.share import Share
 from davfusion.dav.app import DavFusionApp
-from davfusion.dav.rendered import RenderedFolders
 from davfusion.store.memory import MemoryStore
 from tests.dav.client import Client
 
@@ -118,16 +116,3 @@ def test_a_large_folder_is_kept_when_it_was_sent_whole(client: Client, share: Sh
     assert kept[0].count(b"<D:response>") == 2101
 
 
-def test_little_is_kept() -> None:
-    version = iter(range(1000))
-    folders = RenderedFolders(Generation(lambda: 1), limit=1000)
-    for number in range(20):
-        folders.slot(number).keep(b"x" * 200)
-    assert [number for number in range(20) if folders.slot(number).body] == [15, 16, 17, 18, 19]
-    folders.slot("large").keep(b"x" * 251)
-    assert folders.slot("large").body is None
-    restless = RenderedFolders(Generation(lambda: next(version)))
-    slot = restless.slot("a")
-    slot.keep(b"x")
-    assert slot.body == b"x"
-    assert restless.slot("a").body is None
