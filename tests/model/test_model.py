@@ -215,8 +215,8 @@ def test_finds_an_overwrite_without_a_condition(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_finds_an_eviction_of_dirty_contents(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Contents, "evictable", lambda self, limit: self._many("file IS NOT NULL LIMIT ?", (limit,)))
-    monkeypatch.setattr(Contents, "evict", lambda self, content: self.lose(content))
+    monkeypatch.setattr(Contents, "evictable", lambda self, limit: self._many("held > 0 LIMIT ?", (limit,)))
+    monkeypatch.setattr(Contents, "evict", lambda self, content: self.lose(content) is None)
     assert found(("calm", "everything")) is not None
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from davfusion.cache.contents import SMALL
 from davfusion.cache.errors import TreeError
 from davfusion.cache.index import Durability, Index, Record
 from davfusion.cache.listing import Freshness
@@ -68,6 +69,8 @@ class World:
 
     def __init__(self, kind: str, seed: int, chaos: Chaos) -> None:
         self.random = random.Random(seed)
+        self.small = (SMALL, 100, 0)[seed % 3]
+        """Contents lie in the index, in files, or some here and some there."""
         self.chaos = chaos
         self.inner: MemoryStore | Bucket = Bucket() if kind == "bucket" else MemoryStore()
         self.account = Account()
@@ -91,7 +94,7 @@ class World:
     def _open(self) -> None:
         index = Index(self.state / "index.db", durability=Durability.PROCESS_SAFE, clock=lambda: self.now)
         settings = CacheSettings(
-            durability=Durability.PROCESS_SAFE, upload_delay=UPLOAD_DELAY,
+            durability=Durability.PROCESS_SAFE, upload_delay=UPLOAD_DELAY, small=self.small,
             freshness=Freshness(revalidate_after=REVALIDATE_AFTER, cold_deadline=30.0, stale_deadline=30.0))
         self.share = Share(self.state, self.store, settings=settings, index=index)
         if self.share.flusher is not None:
