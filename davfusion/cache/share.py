@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +23,13 @@ from davfusion.cache.finding import Finder
 from davfusion.cache.flusher import Flusher
 from davfusion.cache.generation import Generation
 from davfusion.cache.index import Content, Durability, Index, LockRow, View
-from davfusion.cache.listing import Freshness, Lister
+from davfusion.cache.layout import Layout, PlainLayout
+from davfusion.cache.listing import Freshness
 from davfusion.cache.measured import Measured
 from davfusion.cache.node import Lock, Node, PropertyChange, Quota
 from davfusion.cache.opening import Opener
 from davfusion.cache.reader import Reader
-from davfusion.cache.space import Space, SpaceLimits
+from davfusion.cache.space import ROOM_RECHECK, ROOM_SHARE, Space, SpaceLimits
 from davfusion.cache.statistics import AccessCounter
 from davfusion.store.errors import StoreError, TooLargeError
 from davfusion.store.interface import Store, split
@@ -75,22 +77,27 @@ class Share:
     """
 
     def __init__(self, state: Path, store: Store, *, name: str = "", settings: CacheSettings | None = None,
-                 index: Index | None = None) -> None:
+                 index: Index | None = None, layout: Layout | None = None) -> None:
+        """`layout` is how the share lies in its store: plain unless told."""
         self.name = name
+        self.layout = layout or PlainLayout()
         self.settings = settings or CacheSettings()
         self.store = store
         flush = self.settings.durability is Durability.POWER_SAFE
         self.files = ContentFiles(state, flush=flush, small=self.settings.small)
         self.index = index or Index(state / "index.db", durability=self.settings.durability)
         self.space = Space(self.index, self.files, self.settings.limits)
-        self.lister = Lister(self.index, store, self.settings.freshness)
+        self.lister = self.layout.lister(self.index, store, self.settings.freshness)
         self.accesses = AccessCounter(self.index)
-        self.fetcher = Fetcher(self.index, store, self.files, self.space, self.accesses)
+        self.fetcher = Fetcher(
+            self.index, self.layout.source(self.index, store), self.files, self.space, self.accesses)
         self.opener = Opener(self.index, self.files, self.fetcher, self.accesses)
         self.generation = Generation(self.index.data_version)
         self._finder = Finder(self.index, self.lister, self.generation,
                               revalidate_after=self.settings.freshness.revalidate_after)
         self._quota = Measured(self._measure_quota)
+        self._room: tuple[int | None, float] = (0, 0.0)
+        """What `room_for` said last, and until when on the clock `time.monotonic`."""
         self.flusher = None if flush else Flusher(self.index, self.files)
         if self.flusher is not None:
             self.flusher.start()
@@ -212,7 +219,7 @@ class Share:
 
     def receive(self, length: int | None = None) -> Incoming:
         """Take in a body of `length` bytes (None: not announced). Raises CacheFullError, TooLargeError before it."""
-        if length is not None and length > self.store.get_max_filesize():
+        if length is not None and length > self.layout.largest_file(self.store):
             raise TooLargeError("The file is larger than the store accepts")
         self.space.reserve(length or 0)
         return self.files.receive(length, admit=self.space.admit)
@@ -265,6 +272,8 @@ class Share:
                 view.nodes.update(node.id, modified=modified)
             if created is not None:
                 view.nodes.update(node.id, created=created)
+            if self.layout.keeps_attributes:
+                view.nodes.update(node.id, scattered=1, due=self._due(view))
             return _found(view, path)
         return self.index.write(change)
 
@@ -329,6 +338,16 @@ class Share:
     def quota(self) -> Quota:
         """Bytes used by the share and bytes that can still be written (RFC 4331); of a large share seconds old."""
         return self._quota.get()
+
+    def room_for(self, length: int) -> int | None:
+        """Bytes that can still be written (None: unknown), as the quota says: just now where a body of `length` bytes
+        would take a good part of them, else a moment ago, so that small bodies do not each ask for it."""
+        room, until = self._room
+        if time.monotonic() < until and (room is None or length <= room * ROOM_SHARE):
+            return room
+        room = self.quota().available
+        self._room = (room, time.monotonic() + ROOM_RECHECK)
+        return room
 
     def _measure_quota(self) -> Quota:
         view = self.index.view()

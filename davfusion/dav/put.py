@@ -100,7 +100,7 @@ def _check_space(request: Request, expected: int | None) -> None:
     if not needed:
         return
     try:
-        available = request.share.quota().available
+        available = request.share.room_for(needed)
     except StoreError as error:
         # Whether the store has room is unknown while it is away; writes go on and wait for it here.
         log.warning("quota unknown", extra={"share": request.share.name, "error": str(error)})
