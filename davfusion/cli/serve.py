@@ -53,6 +53,10 @@ def command(*, store: str | None, config_file: Path | None, state_directory: Pat
     """Serve STORE, a folder or an address such as s3://bucket/prefix, as a network drive.
 
     Without STORE and --config, the folder ~/davfusion is served.
+
+    Signals to this process: SIGTERM and SIGINT stop it once the requests under way are answered. SIGHUP reads the
+    certificate again; a users file needs no signal. SIGUSR1 replaces the workers one after the other without
+    refusing a request.
     """
     logs.set_up(verbose=verbose)
     config = _settings(store, config_file, options)

@@ -13,6 +13,7 @@ from davfusion.processes.application import open_application
 from davfusion.processes.engine import carry, make_engines
 from davfusion.processes.front import serve_until
 from davfusion.processes.opening import bring_in_order, note_clean_stops, open_shares
+from davfusion.processes.supervising import announce
 from davfusion.processes.terminal import Terminal
 from davfusion.settings import Config
 from davfusion.state import StateLock
@@ -34,7 +35,7 @@ def run(config: Config, state: Path, sockets: Sequence[socket.socket], lock: Sta
         signal.signal(signal.SIGHUP, lambda _number, _frame: (stop if terminal.is_gone() else reload).set())
     failures: list[BaseException] = []
     bring_in_order(config, state)
-    _run(config, state, sockets[0], stop, stop_engines, failures, lambda: print(announcement, flush=True), reload)
+    _run(config, state, sockets[0], stop, stop_engines, failures, lambda: announce(announcement), reload)
     note_clean_stops(config, state)
     if failures:
         raise failures[0]

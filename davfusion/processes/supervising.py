@@ -6,6 +6,7 @@ command becomes another program once that is done: this one, which imports nothi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -43,7 +44,7 @@ class Plan:
 
 def carry_out(plan: Plan) -> int:
     """Supervise until SIGTERM or SIGINT, then leave the state in order; the exit code."""
-    code = Supervisor(plan.groups, ready=lambda: print(plan.announcement, flush=True)).run()
+    code = Supervisor(plan.groups, ready=lambda: announce(plan.announcement)).run()
     # Late, because it is large and needed only now.
     from davfusion.processes.handover import Handover
     from davfusion.processes.opening import note_clean_stops
@@ -51,6 +52,12 @@ def carry_out(plan: Plan) -> int:
     ending = Handover.from_line(plan.ending)
     note_clean_stops(ending.config, ending.state)
     return code
+
+
+def announce(line: str) -> None:
+    """Tell on standard output that the server is ready; whether somebody still listens there is nothing to end for."""
+    with contextlib.suppress(OSError):
+        os.write(1, f"{line}\n".encode(errors="surrogateescape"))
 
 
 def main() -> int:

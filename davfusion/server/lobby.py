@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _TICK = 0.05 if sys.platform == "win32" else 0.5
 _ACCEPT_AT_ONCE = 64
+_LAST_REQUEST_GRACE = 0.25
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -136,11 +137,16 @@ class Lobby:
         self._listener.close()
 
     def dismiss(self, *, fresh_too: bool) -> None:
-        """Close what is at rest, except connections that still swallow and, at first, those that were not used yet."""
+        """Close what is at rest, except connections that still swallow and, at first, those that were not used yet.
+
+        One that was served just now may have its next request on the way: it gets a moment for that, too.
+        """
         self._expire()
+        quiet_since = time.monotonic() - _LAST_REQUEST_GRACE
         for connection in list(self._watched.values()):
             at_rest = not connection.postponed and not connection.lingering
-            if at_rest and (fresh_too or not connection.unused):
+            quiet = not connection.unused and connection.resting_since < quiet_since
+            if at_rest and (fresh_too or quiet):
                 self.drop(connection)
 
     def close(self) -> None:
