@@ -12,14 +12,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from davfusion.cache.blocks import BLOCK, BlockFile, block_range
 from davfusion.cache.contents import NO_SPACE, ContentFiles
 from davfusion.cache.errors import CacheFullError
-from davfusion.cache.index import Content, Index, Record
+from davfusion.cache.index import Content, Index, View
+from davfusion.cache.source import Source
 from davfusion.cache.space import Space
 from davfusion.cache.statistics import AccessCounter
 from davfusion.store.errors import ConflictError, NotFoundError, TemporaryError
-from davfusion.store.interface import Store
 
 log = logging.getLogger("davfusion.cache.fetch")
 
+SMALL_BATCH = 64
+"""Small contents that one transaction keeps at most."""
 WINDOW = 8
 """Blocks asked for in one request when reading ahead."""
 
@@ -27,9 +29,10 @@ WINDOW = 8
 class Fetcher:
     """Fetches parts of contents. Thread-safe; other processes may fetch into the same files."""
 
-    def __init__(self, index: Index, store: Store, files: ContentFiles, space: Space, accesses: AccessCounter) -> None:
+    def __init__(self, index: Index, source: Source, files: ContentFiles, space: Space, accesses: AccessCounter
+                 ) -> None:
         self._index = index
-        self._store = store
+        self._source = source
         self._files = files
         self._space = space
         self._accesses = accesses
@@ -78,13 +81,11 @@ class Fetcher:
     def stream(self, content: int, start: int, stop: int, *, interrupt: threading.Event | None = None
                ) -> Iterator[bytes]:
         """Bytes of a content straight from the store, kept nowhere. Raises as `fetch`."""
-        holder = self._holder(content)
-        pieces = self._store.read(
-            holder.synced_path or "", start, stop, if_version=holder.synced_version, interrupt=interrupt)
-        return self._counted(pieces)
+        return self._counted(self._source.read(content, start, stop, interrupt=interrupt))
 
     def fetch_small(self, content: Content) -> bytes:
-        """All bytes of a small content of which nothing is here, by one request; kept in the index if there is room.
+        """All bytes of a small content of which nothing is here, by one request; kept in the index if there is room,
+        with what came along.
 
         Who wants them at the same time, in whatever process, waits and finds them there. Raises as `fetch`.
         """
@@ -92,13 +93,20 @@ class Fetcher:
             row = self._index.view().contents.opened(content.id)
             if row is not None and row[1] is not None:
                 return row[1]
-            data = b"".join(self.stream(content.id, 0, content.size))
-            if len(data) != content.size:
+            began = time.monotonic()
+            found = self._source.read_small(content, self._files.small)
+            self._accesses.downloaded(sum(map(len, found.values())), time.monotonic() - began)
+            if len(found[content.id]) != content.size:
                 raise TemporaryError("The store sent fewer bytes than it holds", retry_after=1.0)
-            if self._space.make_room(content.size):
+            if self._space.make_room(sum(map(len, found.values()))):
                 with contextlib.suppress(CacheFullError):
-                    self._index.write(lambda view: view.contents.keep_small(content.id, data, self._index.now()))
-        return data
+                    self._keep(list(found.items()))
+        return found[content.id]
+
+    def _keep(self, found: list[tuple[int, bytes]]) -> None:
+        for start in range(0, len(found), SMALL_BATCH):
+            batch = found[start:start + SMALL_BATCH]
+            self._index.write(lambda view, batch=batch: _keep_small(view, batch))  # type: ignore[misc]
 
     def is_small(self, content: Content) -> bool:
         """Whether a content of which nothing is here is to be held in the index."""
@@ -174,12 +182,11 @@ class Fetcher:
             blocks.flush()
             self._index.write(lambda view: view.contents.complete(content, blocks.name))
 
-    def _holder(self, content: int) -> Record:
-        """The node whose object in the store holds the content. Raises ConflictError when there is none."""
-        holders = self._index.view().nodes.holders(content)
-        if not holders:
-            raise ConflictError("The file was changed in the store")
-        return holders[0]
+
+def _keep_small(view: View, found: list[tuple[int, bytes]]) -> None:
+    now = view.now()
+    for content, data in found:
+        view.contents.keep_small(content, data, now)
 
 
 def changed_in_store(index: Index, content: int, error: NotFoundError | ConflictError) -> TemporaryError:

@@ -9,7 +9,7 @@ from davfusion.cache.generation import Generation
 from davfusion.cache.index import Index, Record
 from davfusion.cache.index.paths import Sight
 from davfusion.cache.kept import Kept
-from davfusion.cache.listing import Lister
+from davfusion.cache.listing import FolderLister
 from davfusion.cache.node import Node
 from davfusion.store.errors import TemporaryError
 
@@ -37,7 +37,7 @@ class Finder:
     listing of its folder is fresh; after a commit one statement tells whether it is still the same.
     """
 
-    def __init__(self, index: Index, lister: Lister, generation: Generation, *, revalidate_after: float) -> None:
+    def __init__(self, index: Index, lister: FolderLister, generation: Generation, *, revalidate_after: float) -> None:
         """`revalidate_after`: seconds for which the listing of a folder is good."""
         self._index = index
         self._lister = lister

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol
 
 from davfusion.cache import synced
 from davfusion.cache.adopt import adopt, finding
@@ -41,6 +42,19 @@ class Freshness:
     """How long a request waits for a folder that was never listed."""
     stale_deadline: float = 5.0
     """How long a request waits for a newer listing before it is shown the older one."""
+
+
+class FolderLister(Protocol):
+    """Keeps folders as fresh as promised. Thread-safe."""
+
+    def ensure(self, folder: Record) -> bool:
+        """Make sure that a folder's children are known and fresh enough; returns whether anything was asked."""
+
+    def refresh(self, folder: int) -> None:
+        """List one folder now. Raises StoreError."""
+
+    def close(self) -> None:
+        """Wait for listings under way and stop."""
 
 
 class Lister:

@@ -21,6 +21,7 @@ from davfusion.store.errors import (
     TransferInterruptedError,
 )
 from davfusion.sync.facts import note_intent, owner, record_fact
+from davfusion.sync.locked import held_back
 from davfusion.sync.performer import Performer
 from davfusion.sync.planner import plan
 from davfusion.sync.proof import Prover
@@ -48,9 +49,6 @@ from davfusion.sync.steps import (
 
 log = logging.getLogger("davfusion.sync")
 
-LONGEST_LOCK_WAIT = 300.0
-"""Seconds for which an exclusively locked file is held back at most."""
-LOCK_RECHECK = 5.0
 DETACH_BATCH = 500
 _REFUSED = (ConflictError, AlreadyExistsError, NotFoundError)
 """The store is not as we know it; nothing was done."""
@@ -156,12 +154,7 @@ class Carrier:
     def _held_back(self, view: View, record: Record) -> float | None:
         """Until when a file that somebody has open for writing is held back."""
         path = view.nodes.path(record.id)
-        now = view.now()
-        if path is None or now > record.due + LONGEST_LOCK_WAIT:
-            return None
-        if any(lock.exclusive for lock in view.locks_on(path)):
-            return now + LOCK_RECHECK
-        return None
+        return None if path is None else held_back(view, path, due=record.due)
 
     # -- steps of the store -------------------------------------------------------------------------
 

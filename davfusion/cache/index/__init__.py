@@ -6,26 +6,31 @@ one connection sees it, for reading (`Index.view`) or inside a write transaction
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from davfusion.cache.errors import CacheFullError
 from davfusion.cache.index.contents import Content, Contents
 from davfusion.cache.index.database import Database, Durability
+from davfusion.cache.index.journalled import Journalled, JournalledNode
 from davfusion.cache.index.locks import LockRow, Locks, Properties
 from davfusion.cache.index.nodes import Nodes
+from davfusion.cache.index.objects import Objects, Place, StoredObject, Waiting
 from davfusion.cache.index.operations import Kind, Operation, Operations
 from davfusion.cache.index.paths import Paths, Sight
 from davfusion.cache.index.record import Record
 from davfusion.cache.node import ROOT_ID, Lock, Node
 from davfusion.store.errors import TemporaryError
 
-__all__ = ["Content", "Durability", "Index", "Kind", "LockRow", "Operation", "Record", "View"]
+__all__ = [
+    "Content", "Durability", "Index", "JournalledNode", "Kind", "LockRow", "Operation", "Place", "Record",
+    "StoredObject", "View", "Waiting"]
 
 T = TypeVar("T")
 
@@ -43,6 +48,8 @@ class View:
         self.locks = Locks(connection)
         self.properties = Properties(connection)
         self.operations = Operations(connection)
+        self.objects = Objects(connection)
+        self.journalled = Journalled(connection)
         self._connection = connection
         self._nonce = nonce
         self._unlocked_at: int | None = None
@@ -129,6 +136,16 @@ class Index:
         if view is None:
             view = self._views.own = View(self._database.reader(), nonce=self._nonce, clock=self._clock)
         return view
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[View]:
+        """The index as it is at one moment, for several queries of this thread that must agree."""
+        connection = self._database.reader()
+        connection.execute("BEGIN")
+        try:
+            yield View(connection, nonce=self._nonce, clock=self._clock)
+        finally:
+            connection.execute("COMMIT")
 
     def write(self, change: Callable[[View], T]) -> T:
         """Run `change` in one transaction; what it raises rolls it back. Durable when this returns.

@@ -1,0 +1,212 @@
+"""Puts contents into objects of the store: archives of small ones, blocks of large ones.
+
+An object is noted before it is written, so that one that a crash left behind is found. The contents in it are noted
+when it is there. The journal, which makes them count, is somebody else's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from davfusion.cache.index import Place, View
+from davfusion.cache.index.objects import DELETING, WRITING
+from davfusion.cache.share import Share
+from davfusion.cache.whole import open_whole
+from davfusion.chunks import volume
+from davfusion.chunks.archive import ArchiveWriter
+from davfusion.chunks.blocks import split
+from davfusion.chunks.errors import ArchiveFullError
+from davfusion.chunks.lines import Part
+from davfusion.store.errors import AlreadyExistsError, NotFoundError, TemporaryError, TransferInterruptedError
+from davfusion.store.interface import IfAbsent, Store
+from davfusion.sync.chunked.factory import Item, Packing
+from davfusion.sync.statistics import Statistics
+
+log = logging.getLogger("davfusion.sync.chunked")
+
+_PIECE = 1 << 20
+AHEAD = 8
+"""Blocks that are on their way at the same time at most, of all files together."""
+
+OpenContent = Callable[[Item], BinaryIO | None]
+"""The bytes of a content; None when it is not wanted any more."""
+EMPTY = hashlib.sha256().hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A content as it lies in an archive."""
+
+    content: int
+    sha256: str
+    places: tuple[Place, ...]
+
+
+class Carriage:
+    """Writes objects. Thread-safe."""
+
+    def __init__(self, share: Share, packing: Packing, statistics: Statistics, *, workshop: Path) -> None:
+        """`workshop` is a folder for archives that are being made."""
+        self._share = share
+        self._index = share.index
+        self._store: Store = share.store
+        self._packing = packing
+        self._statistics = statistics
+        self._workshop = workshop
+        self._blocks = ThreadPoolExecutor(AHEAD, thread_name_prefix="block")
+
+    def close(self) -> None:
+        """Wait for blocks under way."""
+        self._blocks.shutdown(wait=True, cancel_futures=True)
+
+    # -- archives -----------------------------------------------------------------------------------
+
+    def put_archive(self, items: Sequence[Item], interrupt: threading.Event, *, source: OpenContent | None = None,
+                    lock: threading.Lock | None = None) -> int:
+        """Put contents into the store as one archive; returns how many. Raises StoreError, with the effect unknown.
+
+        `source` opens them, by default what is here; `lock` is held while they are noted at their new places.
+        """
+        path = volume.archive_path(volume.new_archive_id())
+        with tempfile.TemporaryFile(dir=self._workshop) as file:
+            packed = self._pack(items, path, file, source or self._here)
+            if any(each.places for each in packed):
+                self._index.write(lambda view: view.objects.begin(path, view.now()))
+                self._send(file, path, sum(place.length for each in packed for place in each.places), interrupt)
+            with ExitStack() as stack:
+                if lock is not None:
+                    stack.enter_context(lock)
+                return self._index.write(lambda view: _keep(view, packed))
+
+    def _pack(self, items: Sequence[Item], path: str, file: BinaryIO, source: OpenContent) -> list[Packed]:
+        writer = ArchiveWriter(file, path, compress=self._packing.compress)
+        packed: list[Packed] = []
+        for item in items:
+            opened = source(item)
+            if opened is None:
+                continue
+            with opened:
+                data = opened.read()
+            if not data:
+                packed.append(Packed(item.content, EMPTY, ()))
+                continue
+            digest = hashlib.sha256(data).hexdigest()
+            try:
+                part = writer.add(item.content, item.path, item.modified, data, sha256=digest)
+            except ArchiveFullError:
+                break  # the rest waits for the next archive
+            packed.append(Packed(item.content, digest, (_place(item.content, 0, part),)))
+        writer.finish()
+        return packed
+
+    def _send(self, file: BinaryIO, path: str, payload: int, interrupt: threading.Event) -> None:
+        started = time.monotonic()
+        file.seek(0)
+        digest = hashlib.sha256()
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+        length = file.tell()
+        file.seek(0)
+        self._store.store_fileobject(file, path, condition=IfAbsent(), interrupt=interrupt)
+        self._index.write(lambda view: view.objects.written(
+            path, size=length, payload=payload, sha256=digest.hexdigest(), now=view.now()))
+        self._statistics.uploaded(length, started, time.monotonic())
+
+    def _here(self, item: Item) -> BinaryIO | None:
+        return open_whole(self._index.view(), self._share.files, item.content)
+
+    # -- blocks -------------------------------------------------------------------------------------
+
+    def put_blocks(self, item: Item, interrupt: threading.Event) -> int:
+        """Put a content into the store as blocks, those that are not there yet; returns 1, or 0 if it is gone.
+
+        What was sent before an error or a crash is not sent again. Raises StoreError.
+        """
+        opened = self._here(item)
+        if opened is None:
+            return 0
+        with opened:
+            digest, places = self._send_blocks(item, opened, interrupt)
+        packed = Packed(item.content, digest, tuple(places))
+        if not self._index.write(lambda view: _keep_if_there(view, packed)):
+            raise TemporaryError("Some blocks are being removed from the store", item.path, retry_after=1.0)
+        return 1
+
+    def _send_blocks(self, item: Item, opened: BinaryIO, interrupt: threading.Event) -> tuple[str, list[Place]]:
+        whole = hashlib.sha256()
+        places: list[Place] = []
+        under_way: list[Future[None]] = []
+        try:
+            for number, (start, stop) in enumerate(split(item.size, self._packing.block_size)):
+                if interrupt.is_set():
+                    raise TransferInterruptedError("The file changed, or davfusion stops", item.path)
+                data = opened.read(stop - start)
+                if len(data) != stop - start:
+                    raise TemporaryError("The content is not here any more", item.path)
+                whole.update(data)
+                path = volume.block_path(hashlib.sha256(data).hexdigest())
+                places.append(Place(item.content, number, path, 0, len(data), len(data), "stored", zlib.crc32(data)))
+                under_way.append(self._blocks.submit(self._put_block, path, data, interrupt))
+                if len(under_way) >= AHEAD:
+                    under_way.pop(0).result()
+            for future in under_way:
+                future.result()
+        finally:
+            for future in under_way:
+                future.cancel()
+        return whole.hexdigest(), places
+
+    def _put_block(self, path: str, data: bytes, interrupt: threading.Event) -> None:
+        """Have one block in the store. One that is known to be there is not sent; one of unknown fate is looked for."""
+        known = self._index.view().objects.get(path)
+        if known is not None and known.state == DELETING:
+            raise TemporaryError("A block is just being removed from the store", path, retry_after=1.0)
+        if known is not None and known.state != WRITING:
+            return
+        if known is None or not self._is_there(path, len(data)):
+            self._index.write(lambda view: view.objects.begin(path, view.now()))
+            started = time.monotonic()
+            try:
+                self._store.store_fileobject(io.BytesIO(data), path, condition=IfAbsent(), interrupt=interrupt)
+            except AlreadyExistsError:
+                if not self._is_there(path, len(data)):
+                    raise TemporaryError("A block in the store has another size than its name says", path) from None
+            self._statistics.uploaded(len(data), started, time.monotonic())
+        self._index.write(lambda view: view.objects.written(
+            path, size=len(data), payload=len(data), sha256=volume.parse_block(path), now=view.now()))
+
+    def _is_there(self, path: str, size: int) -> bool:
+        try:
+            return self._store.get_bytes(path) == size
+        except NotFoundError:
+            return False
+
+
+def _place(content: int, number: int, part: Part) -> Place:
+    return Place(content, number, part.object, part.offset, part.length, part.size, part.method, part.crc32)
+
+
+def _keep(view: View, packed: Sequence[Packed]) -> int:
+    return sum(view.objects.keep(each.content, each.sha256, each.places) for each in packed)
+
+
+def _keep_if_there(view: View, packed: Packed) -> bool:
+    """Note a content whose blocks are all in the store; False when one is being removed."""
+    for path in {place.path for place in packed.places}:
+        found = view.objects.get(path)
+        if found is None or found.state in (WRITING, DELETING):
+            return False
+    view.objects.keep(packed.content, packed.sha256, packed.places)
+    return True

@@ -1,0 +1,83 @@
+"""The right to write to a chunked share: held while its lease is renewed in time, and by one engine at a time."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+
+from davfusion.cache.index import Index, View
+from davfusion.chunks.errors import LeaseLostError
+from davfusion.chunks.lease import Lease
+from davfusion.store.errors import StoreError
+from davfusion.store.interface import Store
+
+log = logging.getLogger("davfusion.sync.chunked")
+
+LEASE_SECONDS = 90.0
+RENEW_SECONDS = 20.0
+_OWNER = "owner"
+
+
+class Tenure:
+    """Takes a lease and renews it in a thread of its own. Thread-safe."""
+
+    def __init__(self, store: Store, index: Index, *, host: str, seconds: float = LEASE_SECONDS,
+                 renew_every: float = RENEW_SECONDS) -> None:
+        self._lease = Lease(store, owner=_owner(index), host=host, ttl=seconds, clock=index.now)
+        self._seconds = seconds
+        self._renew_every = renew_every
+        self._renewed = -seconds
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.lost: LeaseLostError | None = None
+        """Somebody else has the lease now."""
+
+    @property
+    def is_held(self) -> bool:
+        """Nobody else can have the lease now, nor for some seconds to come."""
+        return self.lost is None and time.monotonic() - self._renewed < self._seconds / 2
+
+    def begin(self) -> None:
+        """Take the lease. Raises LeaseHeldError, StoreError."""
+        asked = time.monotonic()
+        self._lease.acquire()
+        self._renewed = asked
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Give the lease back, so that another need not wait."""
+        self._ended.set()
+        if self._thread is None:
+            return
+        self._thread.join()
+        try:
+            self._lease.release()
+        except (StoreError, LeaseLostError) as error:
+            log.info("lease not given back", extra={"problem": str(error)})
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._renew_every):
+            asked = time.monotonic()
+            try:
+                self._lease.renew()
+                self._renewed = asked
+            except LeaseLostError as error:
+                self.lost = error
+                log.error("lease lost", extra={"problem": str(error)})
+                return
+            except StoreError as error:
+                log.warning("lease not renewed", extra={"problem": str(error)})
+
+
+def _owner(index: Index) -> str:
+    """Names this state directory among all that may write to the share."""
+    def change(view: View) -> str:
+        owner = view.operations.meta(_OWNER)
+        if owner is None:
+            owner = secrets.token_hex(16)
+            view.operations.set_meta(_OWNER, owner)
+        return owner
+    return index.write(change)
