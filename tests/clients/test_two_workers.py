@@ -207,7 +207,7 @@ def test_what_one_worker_acknowledged_the_other_shows(server: Served) -> None:
     one, other = two_workers(server)
     choice, expected = random.Random(1), Expected()
     one.change("MKCOL", "/d")
-    for number in range(120):
+    for number in range(60):
         writer, reader = (one, other) if choice.random() < 0.5 else (other, one)
         expected.check(reader)  # so that it has all of it at hand
         choice.choice(CHANGES)(writer, expected, choice)
