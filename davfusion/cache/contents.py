@@ -82,7 +82,7 @@ class ContentFiles:
 
     def receive(self, length: int | None, *, admit: Callable[[int], None]) -> Incoming:
         """A new body; `length` bytes are reserved where it is known. `admit` is asked before each further piece."""
-        return Incoming(self._incoming / secrets.token_hex(16), length, flush=self._flush, small=self.small,
+        return Incoming(self._incoming, length, flush=self._flush, small=self.small,
                         admit=admit, count=self._count_memory)
 
     def _count_memory(self, delta: int) -> None:
@@ -206,14 +206,15 @@ class ContentFiles:
 class Incoming:
     """One body on its way in. Nothing of it is visible before `Share.put`; dropping it discards it.
 
-    In memory while it has at most `small` bytes, then in a file at `path`. To be used by one thread. As a context
+    In memory while it has at most `small` bytes, then in a file. To be used by one thread. As a context
     manager it is discarded on the way out unless it was published.
     """
 
-    def __init__(self, path: Path, length: int | None, *, flush: bool, small: int, admit: Callable[[int], None],
+    def __init__(self, folder: Path, length: int | None, *, flush: bool, small: int, admit: Callable[[int], None],
                  count: Callable[[int], None]) -> None:
         """`admit` is asked for room for each piece, `count` told what of the body is in memory, or was; in bytes."""
-        self.path = path
+        self.path = folder
+        """The file, once it is one; before, the folder where it would be."""
         self.size = 0
         self.checksum: int | None = None if flush else 0
         """CRC-32 of the bytes so far, kept where a file is not flushed before it is acknowledged."""
@@ -266,6 +267,7 @@ class Incoming:
     def _spill(self) -> None:
         """Go on in a file."""
         begun, self._memory = self._memory, None
+        self.path /= secrets.token_hex(16)
         try:
             self._descriptor = _create(self.path)
             if self._length:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-import time
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from davfusion.cache import tree
+from davfusion.cache.allowance import Allowance
 from davfusion.cache.contents import SMALL, ContentFiles, Incoming
 from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
 from davfusion.cache.fetch import Fetcher
@@ -29,7 +30,7 @@ from davfusion.cache.measured import Measured
 from davfusion.cache.node import Lock, Node, PropertyChange, Quota
 from davfusion.cache.opening import Opener
 from davfusion.cache.reader import Reader
-from davfusion.cache.space import ROOM_RECHECK, ROOM_SHARE, Space, SpaceLimits
+from davfusion.cache.space import Space, SpaceLimits
 from davfusion.cache.statistics import AccessCounter
 from davfusion.store.errors import StoreError, TooLargeError
 from davfusion.store.interface import Store, split
@@ -49,6 +50,10 @@ class CacheSettings:
     read_only: bool = False
     small: int = SMALL
     """Bytes up to which a content lies in the index instead of a file."""
+
+
+QUOTA_RECHECK = 0.5
+"""Seconds for which measured quota is relied upon for bodies that it leaves plenty of room for."""
 
 
 class TreeView(Protocol):
@@ -96,8 +101,7 @@ class Share:
         self._finder = Finder(self.index, self.lister, self.generation,
                               revalidate_after=self.settings.freshness.revalidate_after)
         self._quota = Measured(self._measure_quota)
-        self._room: tuple[int | None, float] = (0, 0.0)
-        """What `room_for` said last, and until when on the clock `time.monotonic`."""
+        self._allowance = Allowance(QUOTA_RECHECK)
         self.flusher = None if flush else Flusher(self.index, self.files)
         if self.flusher is not None:
             self.flusher.start()
@@ -340,13 +344,12 @@ class Share:
         return self._quota.get()
 
     def room_for(self, length: int) -> int | None:
-        """Bytes that can still be written (None: unknown), as the quota says: just now where a body of `length` bytes
-        would take a good part of them, else a moment ago, so that small bodies do not each ask for it."""
-        room, until = self._room
-        if time.monotonic() < until and (room is None or length <= room * ROOM_SHARE):
-            return room
+        """Bytes that can still be written (None: unknown), as the quota says; at least `length` are told without
+        measuring where there was plenty a moment ago."""
+        if self._allowance.take(length):
+            return length
         room = self.quota().available
-        self._room = (room, time.monotonic() + ROOM_RECHECK)
+        self._allowance.refill(sys.maxsize if room is None else room)
         return room
 
     def _measure_quota(self) -> Quota:

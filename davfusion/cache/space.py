@@ -13,6 +13,7 @@ import shutil
 import time
 from dataclasses import dataclass
 
+from davfusion.cache.allowance import Allowance
 from davfusion.cache.contents import ContentFiles
 from davfusion.cache.errors import CacheFullError
 from davfusion.cache.index import Content, Index, View
@@ -27,9 +28,7 @@ LONGEST_WAIT = 1.0
 RECHECK = 0.5
 """Seconds for which a measured pressure is used again."""
 ROOM_RECHECK = 0.05
-"""Seconds for which measured room is relied upon..."""
-ROOM_SHARE = 0.25
-"""... and the part of it that may be given away in that time: other processes give away theirs."""
+"""Seconds for which measured room is relied upon for bodies that it leaves plenty for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,7 @@ class Space:
         self._limits = limits
         self._estimate = 0
         self._measured = -RECHECK
-        self._room = 0.0
-        """Bytes that may be given away until the time, on the clock `time.monotonic`."""
-        self._room_until = 0.0
+        self._allowance = Allowance(ROOM_RECHECK)
 
     @property
     def limit(self) -> int:
@@ -81,14 +78,12 @@ class Space:
 
         Where there is plenty, it is not measured anew for each body.
         """
-        if length <= self._room and time.monotonic() < self._room_until:
-            self._room -= length
+        if self._allowance.take(length):
             return
         if not self.make_room(length):
             raise CacheFullError(
                 "The cache is full of files that have not reached the cloud yet; try again later", "/")
-        self._room = max(0, -self._missing(length)) * ROOM_SHARE
-        self._room_until = time.monotonic() + ROOM_RECHECK
+        self._allowance.refill(self._room() - length)
 
     def make_room(self, length: int) -> bool:
         """Evict what is needed for `length` more bytes; returns whether there is room then."""
@@ -127,8 +122,11 @@ class Space:
         return freed
 
     def _missing(self, length: int) -> int:
-        over = self.used() + length - self._limits.cache_size
-        return max(over, length - self._disk_free())
+        return length - self._room()
+
+    def _room(self) -> int:
+        """Bytes that fit now without any eviction; negative where there are too many already."""
+        return min(self._limits.cache_size - self.used(), self._disk_free())
 
     def _disk_free(self) -> int:
         free = shutil.disk_usage(self._files.directory).free
