@@ -167,8 +167,13 @@ def _same(claim: Claim, other: Claim) -> bool:
 
 
 def _check_expired(found: _Found, now: float) -> None:
-    """Raise LeaseHeldError unless the owner was silent for its whole time, by the store's clock if it tells one."""
-    renewed = found.modified if found.modified > 0 else found.claim.renewed
+    """Raise LeaseHeldError unless the owner was silent for its whole time.
+
+    The later counts of when the store says that the lease was written and when the owner says so; but an owner whose
+    clock is ahead of ours is not believed where the store tells the time, because it could block for ever.
+    """
+    believed = found.modified <= 0 or found.claim.renewed <= now + SKEW
+    renewed = max(found.modified, found.claim.renewed) if believed else found.modified
     expires = renewed + min(found.claim.ttl, LONGEST_TTL) + SKEW
     if now < expires:
         raise LeaseHeldError(found.claim.host, renewed, expires)

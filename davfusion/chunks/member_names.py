@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 LONGEST_PART = 255
 """Bytes of one part of a name that file systems take."""
@@ -64,8 +67,8 @@ class MemberNames:
 
 
 def _writable(part: str) -> str:
-    """The part of a path without what a ZIP cannot hold (lone surrogates) and what leads elsewhere."""
-    text = part.encode("utf-8", "replace").decode("utf-8")
+    """The part of a path without what a ZIP cannot hold, what tools choke on, and what leads elsewhere."""
+    text = _CONTROL.sub("_", part.encode("utf-8", "replace").decode("utf-8"))
     return "_" if text in ("", ".", "..") else text
 
 
