@@ -45,7 +45,8 @@ def parse_size(text: str | int) -> int:
 
 @checked(frozen=True, kw_only=True, config=_STRICT)
 class _CheckedShare(ShareSettings):
-    _parsed_size = field_validator("cache_size", mode="before")(parse_size)
+    _parsed_size = field_validator(
+        "cache_size", "pack_below", "archive_size", "block_size", mode="before")(parse_size)
 
     @field_validator("name")
     @classmethod

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 Durability = Literal["power-safe", "process-safe"]
 Access = Literal["none", "read", "write"]
+LayoutName = Literal["plain", "chunked"]
 
 _PATHS = ("users", "tls_cert", "tls_key", "state")
 
@@ -37,7 +38,21 @@ class ShareSettings:
     name: str = field(metadata=_about("a name without / such as photos; it is the first part of the address"))
     store: str = field(metadata=_about(
         "a folder such as /srv/files, or an address such as s3://bucket/prefix?region=eu-west-1"))
-    layout: Literal["plain"] = field(default="plain", metadata=_about('"plain"'))
+    layout: LayoutName = field(default="plain", metadata=_about('"plain" or "chunked"'))
+    """How the files lie in the store: each as an object of its own, or packed into archives and blocks."""
+    pack_below: int = field(default=1_000_000, metadata=_about("a size up to 64M, such as 1M", ge=1, le=64 * 10**6))
+    """Chunked: files smaller than this are packed into archives."""
+    archive_size: int = field(default=16_000_000, metadata=_about(
+        "a size from 64K to 1G, such as 16M", ge=64_000, le=10**9))
+    """Chunked: about the size of an archive."""
+    block_size: int = field(default=4_000_000, metadata=_about(
+        "a size from 64K to 64M, such as 4M", ge=64_000, le=64 * 10**6))
+    """Chunked: larger files are cut into blocks of this size."""
+    compress: bool = field(default=True, metadata=_about("true or false"))
+    """Chunked: deflate what it makes smaller."""
+    keep_deleted: float = field(default=86_400.0, metadata=_about(
+        "seconds, 0 or more, such as 86400", ge=0, allow_inf_nan=False))
+    """Chunked: how long an object stays in the store after the journal has ceased to name it."""
     read_only: bool = field(default=False, metadata=_about("true or false"))
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False, metadata=_about(
         'texts, access_key_id = "...", or names of variables, access_key_id = { env = "NAME" }'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from davfusion.cache.index import Content, Index, Place
+from davfusion.cache.index import Content, Index, Place, Record
+from davfusion.cache.listing import FolderLister, Freshness
+from davfusion.cache.source import Source
 from davfusion.chunks.archive import unpack
 from davfusion.chunks.errors import DamagedError
 from davfusion.chunks.lines import Method, Part
@@ -153,3 +156,39 @@ def part_of(place: Place) -> Part:
     """A place as the format has it."""
     return Part(object=place.path, offset=place.start, length=place.length, size=place.size,
                 method=cast(Method, place.method), crc32=place.crc32)
+
+
+class ChunkedLayout:
+    """Contents lie in archives and blocks; the index knows the whole tree, since nobody else writes to the store."""
+
+    keeps_attributes = True
+
+    def lister(self, index: Index, store: Store, freshness: Freshness) -> FolderLister:
+        """Nothing is ever listed."""
+        del index, store, freshness
+        return KnownFolders()
+
+    def source(self, index: Index, store: Store) -> Source:
+        """Contents are read by their parts."""
+        return PartSource(index, store)
+
+    def largest_file(self, store: Store) -> int:
+        """Blocks have no need to end."""
+        del store
+        return sys.maxsize
+
+
+class KnownFolders:
+    """All folders are known."""
+
+    def ensure(self, folder: Record) -> bool:
+        """It is known already."""
+        del folder
+        return False
+
+    def refresh(self, folder: int) -> None:
+        """It is known already."""
+        del folder
+
+    def close(self) -> None:
+        """There is nothing to wait for."""

@@ -13,6 +13,7 @@ import click
 
 from davfusion import logs, state
 from davfusion.config import from_options, load, parse_size
+from davfusion.processes.claiming import claim_shares
 from davfusion.processes.listening import address_of, listen
 from davfusion.settings import Config, join_listen
 
@@ -40,6 +41,14 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option("--tls-cert", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Certificate and chain (PEM); read again on SIGHUP.")
 @click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Its key (PEM).")
+@click.option("--layout", type=click.Choice(["plain", "chunked"]),
+              help="How files lie in the store: one object each, or packed into archives and blocks.  [default: plain]")
+@click.option("--pack-below", metavar="SIZE", callback=_size,
+              help="Chunked: pack files smaller than this into archives.  [default: 1M]")
+@click.option("--archive-size", metavar="SIZE", callback=_size,
+              help="Chunked: about the size of an archive.  [default: 16M]")
+@click.option("--block-size", metavar="SIZE", callback=_size,
+              help="Chunked: cut larger files into blocks of this size.  [default: 4M]")
 @click.option("--upload-delay", type=click.FloatRange(0), metavar="SECONDS",
               help="Wait so long after the last change of a file before it is uploaded.")
 @click.option("--revalidate-after", type=click.FloatRange(0), metavar="SECONDS",
@@ -74,6 +83,7 @@ def command(*, store: str | None, config_file: Path | None, state_directory: Pat
         state.save(directory, config)
         in_one = in_memory or os.name != "posix"
         sockets = listen(config.host, config.port, 1 if in_one else config.worker_count())
+        claim_shares(config, directory)
         # One of both, late: starting is quicker without what the children need.
         if in_one:
             from davfusion.processes.single import run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from davfusion import state
 from davfusion.cache.contents import ContentFiles
 from davfusion.cache.index import Durability, Index
+from davfusion.cache.layout import Layout, PlainLayout
 from davfusion.cache.listing import Freshness
 from davfusion.cache.recovery import note_clean_stop, recover
 from davfusion.cache.share import CacheSettings, Share
@@ -18,6 +20,7 @@ from davfusion.cache.space import SpaceLimits
 from davfusion.settings import Config, ConfigError, ShareSettings
 from davfusion.store.address import AddressError, open_store
 from davfusion.store.errors import StoreError
+from davfusion.store.interface import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,11 @@ class OpenShare:
 
 def cache_settings(settings: ShareSettings) -> CacheSettings:
     """What the cache has to know of the settings of a share."""
+    chunked = settings.layout == "chunked"
     return CacheSettings(
         durability=Durability(settings.durability),
         limits=SpaceLimits(cache_size=settings.cache_size),
-        freshness=Freshness(revalidate_after=settings.revalidate_after),
+        freshness=Freshness(revalidate_after=math.inf if chunked else settings.revalidate_after),
         upload_delay=settings.upload_delay,
         read_only=settings.read_only)
 
@@ -50,30 +54,45 @@ def open_shares(config: Config, directory: Path) -> list[OpenShare]:
 
 def open_share(settings: ShareSettings, directory: Path) -> OpenShare:
     """One share. Raises ConfigError."""
+    store = store_of(settings)
+    folder = state.share_directory(directory, settings.name)
+    return OpenShare(settings, Share(
+        folder, store, name=settings.name, settings=cache_settings(settings), layout=layout_of(settings)))
+
+
+def store_of(settings: ShareSettings) -> Store:
+    """The store of a share. Raises ConfigError."""
     try:
-        store = open_store(settings.store, credentials=settings.credentials, environ=os.environ)
+        return open_store(settings.store, credentials=settings.credentials, environ=os.environ)
     except (AddressError, StoreError) as error:
         raise ConfigError(f"The store {settings.store} cannot be used: {error}.") from error
-    folder = state.share_directory(directory, settings.name)
-    return OpenShare(settings, Share(folder, store, name=settings.name, settings=cache_settings(settings)))
+
+
+def layout_of(settings: ShareSettings) -> Layout:
+    """How a share lies in its store."""
+    if settings.layout == "plain":
+        return PlainLayout()
+    from davfusion.cache.parts import ChunkedLayout  # its modules take memory that others need not spend
+    return ChunkedLayout()
 
 
 def bring_in_order(config: Config, directory: Path) -> None:
     """Put the state of every share right before it is used, by the process that holds the state directory."""
     for settings in config.share:
-        with _index(settings, directory) as (index, files, folder):
+        with opened_index(settings, directory) as (index, files, folder):
             recover(index, files, folder)
 
 
 def note_clean_stops(config: Config, directory: Path) -> None:
     """Note that the state of every share was left in order, once nothing uses it any more."""
     for settings in config.share:
-        with _index(settings, directory) as (index, _, _):
+        with opened_index(settings, directory) as (index, _, _):
             note_clean_stop(index)
 
 
 @contextmanager
-def _index(settings: ShareSettings, directory: Path) -> Iterator[tuple[Index, ContentFiles, Path]]:
+def opened_index(settings: ShareSettings, directory: Path) -> Iterator[tuple[Index, ContentFiles, Path]]:
+    """The index and the cache files of a share without the rest of it, and where they are."""
     durability = Durability(settings.durability)
     folder = state.share_directory(directory, settings.name)
     files = ContentFiles(folder, flush=durability is Durability.POWER_SAFE)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from random import Random
 
 from davfusion.cache.share import Share
+from davfusion.chunks.errors import ChunksError
 from davfusion.store.errors import RateLimitedError, SignInNeededError, StoreError, TemporaryError
 from davfusion.sync.carrier import Again, Carrier, Done, Failed, Later, Outcome, Waits
+from davfusion.sync.layout import LayoutError, claim_plain
 from davfusion.sync.queue import WorkQueue
 from davfusion.sync.retry import Backoff, Breaker
 from davfusion.sync.statistics import Statistics
@@ -74,6 +76,7 @@ class Engine:
         self._flush_at = self._upkeep_at = 0.0
         self._sync_seen = self._index.view().operations.sync_requested()
         self._forced = False
+        self._claimed = False
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; then interrupt transfers under way and return. Blocking."""
@@ -144,7 +147,7 @@ class Engine:
                 transfer.interrupt.set()
 
     def _dispatch(self, pool: ThreadPoolExecutor) -> None:
-        if not self._breaker.allows():
+        if not self._breaker.allows() or not self._may_carry():
             return
         workers = 1 if self._breaker.is_open else self._settings.workers
         for node in list(self._line)[:workers]:
@@ -160,6 +163,22 @@ class Engine:
                     self._start(pool, node)
                 else:
                     self._line.append(node)
+
+    def _may_carry(self) -> bool:
+        """Whether the store is one for this layout; asked once in the life of an index."""
+        if self._claimed:
+            return True
+        try:
+            claim_plain(self._share.store, self._index)
+        except StoreError as error:
+            self.statistics.failed(error)
+            self._failed(error)
+        except (LayoutError, ChunksError) as error:
+            log.error("nothing is carried", extra={"problem": str(error)})
+            self._breaker.failed(at_once=True)
+        else:
+            self._claimed = True
+        return self._claimed
 
     def _has_slot(self, node: int) -> bool:
         """Whether one more file of this size may travel now; only large ones are limited among themselves."""

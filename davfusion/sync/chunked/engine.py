@@ -330,7 +330,7 @@ class _Volume:
     """A share in its store, claimed for this engine."""
 
     def __init__(self, share: Share, carriage: Carriage, thrift: Thrift, workshop: Path) -> None:
-        host = platform.node() or "this computer"
+        host = platform.node()
         marker = claim_chunked(share.store, share.index)
         journal = Journal(share.store, marker.share)
         self.tenure = Tenure(share.store, share.index, host=host)

@@ -25,7 +25,7 @@ class Tenure:
 
     def __init__(self, store: Store, index: Index, *, host: str, seconds: float = LEASE_SECONDS,
                  renew_every: float = RENEW_SECONDS) -> None:
-        self._lease = Lease(store, owner=_owner(index), host=host, ttl=seconds, clock=index.now)
+        self._lease = lease_of(store, index, host=host, seconds=seconds)
         self._seconds = seconds
         self._renew_every = renew_every
         self._renewed = -seconds
@@ -70,6 +70,11 @@ class Tenure:
                 return
             except StoreError as error:
                 log.warning("lease not renewed", extra={"problem": str(error)})
+
+
+def lease_of(store: Store, index: Index, *, host: str, seconds: float = LEASE_SECONDS) -> Lease:
+    """The lease on the share in a store for this state directory; `host` is for people."""
+    return Lease(store, owner=_owner(index), host=host or "this computer", ttl=seconds, clock=index.now)
 
 
 def _owner(index: Index) -> str:
