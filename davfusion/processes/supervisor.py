@@ -269,8 +269,6 @@ class Supervisor:
         moments = [child.start_at for child in self._startable() if child.start_at is not None]
         if self._replacement is not None and self._replacement.kill_at is not None:
             moments.append(self._replacement.kill_at)
-        elif self._replacement is None and self._outdated:
-            return 0.0
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _read(self, key: selectors.SelectorKey) -> None:

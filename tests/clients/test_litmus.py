@@ -60,6 +60,16 @@ def test_our_application(store: tuple[str, dict[str, str]], tmp_path: Path) -> N
         server.sync()
 
 
+@pytest.mark.parametrize("workers", ["2", "4"])
+def test_our_application_in_several_processes(workers: str, tmp_path: Path) -> None:
+    with moto_s3() as s3:
+        s3.make_bucket("bucket")
+        with served(s3.url("bucket", "a/prefix"), "--upload-delay", "0", "--workers", workers,
+                    state=tmp_path / "state", environ=s3.environ) as server:
+            assert_perfect(run_litmus(server.url, tmp_path / "litmus"))
+            server.sync()
+
+
 def test_stock_application(store: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     address, environ = store
     with stock_served(address, state=tmp_path / "state", environ=environ) as url:

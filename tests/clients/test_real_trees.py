@@ -31,11 +31,18 @@ class Drive:
 
 
 @pytest.fixture
-def drive(tmp_path: Path) -> Iterator[Drive]:
+def workers() -> str:
+    """How many processes answer the clients."""
+    return "2"
+
+
+@pytest.fixture
+def drive(workers: str, tmp_path: Path) -> Iterator[Drive]:
     with rclone_s3(tmp_path / "s3") as s3:
         s3.make_bucket(BUCKET)
         address = s3.url(BUCKET, PREFIX, conditional="no")
-        with served(address, "--upload-delay", "1", state=tmp_path / "state", environ=s3.environ) as server:
+        options = ("--upload-delay", "1", "--workers", workers)
+        with served(address, *options, state=tmp_path / "state", environ=s3.environ) as server:
             yield Drive(server, s3)
 
 
@@ -66,6 +73,7 @@ def assert_bucket_holds(drive: Drive, folder: str, expected: dict[str, str], scr
     assert_same(files, fingerprint(drive.s3.directory / BUCKET / PREFIX / folder, folders=False))
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_rclone_carries_a_tree(drive: Drive, tmp_path: Path) -> None:
     tree = python_tree(tmp_path / "tree")
     expected = fingerprint(tree)

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,18 @@ from tests.servers import moto_s3
 WRITERS = 4
 FILES_PER_WRITER = 8
 KILLS = int(os.environ.get("DAVFUSION_TEST_KILLS", "50"))
+FEW_KILLS = max(1, KILLS // 6)
 LARGEST = 300_000
 
 Tree = dict[str, bytes | None]
+
+
+@dataclass(frozen=True)
+class Place:
+    address: str
+    options: list[str]
+    environ: dict[str, str]
+    kills: int
 
 
 class Writer:
@@ -120,24 +130,25 @@ def _difference(expected: Tree, actual: Tree) -> str:
     return f"lost {lost}, risen {risen}, wrong bytes {wrong}"
 
 
-@pytest.fixture(params=["folder", "folder, 2 workers", "s3", "s3, process-safe"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """Store address, options and environment."""
+@pytest.fixture(params=["folder", "folder, 2 workers", "folder, 4 workers", "s3", "s3, process-safe"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A store, and how it is served."""
     options = ["--upload-delay", "0.05", "--revalidate-after", "0.5"]
     if request.param.startswith("folder"):
         (tmp_path / "store").mkdir()
-        workers = ["--workers", "2"] if "2 workers" in request.param else []
-        yield str(tmp_path / "store"), options + workers, {}
+        workers = request.param.removeprefix("folder, ").partition(" ")[0] if "workers" in request.param else "1"
+        kills = FEW_KILLS if workers == "4" else KILLS
+        yield Place(str(tmp_path / "store"), [*options, "--workers", workers], {}, kills)
         return
     durability = ["--durability", "process-safe"] if "process-safe" in request.param else []
     with moto_s3() as s3:
         s3.make_bucket("bucket")
-        yield s3.url("bucket", "drive"), options + durability, s3.environ
+        yield Place(s3.url("bucket", "drive"), options + durability, s3.environ, KILLS)
 
 
 @pytest.mark.timeout(900)
-def test_nothing_acknowledged_is_lost(place, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    address, options, environ = place
+def test_nothing_acknowledged_is_lost(place: Place, tmp_path: Path) -> None:
+    address, options, environ = place.address, place.options, place.environ
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -147,7 +158,7 @@ def test_nothing_acknowledged_is_lost(place, tmp_path: Path, request: pytest.Fix
     try:
         for writer in writers:
             assert Client(server.url).request("MKCOL", writer.folder).status_code == 201
-        for _ in range(KILLS):
+        for _ in range(place.kills):
             # some die young, some live long enough to upload
             _work_and_kill(server, writers, chance.choice((0.2, 0.5, 1.5)) * chance.random())
             server = start(address, *options, state=state, environ=environ)
@@ -161,8 +172,8 @@ def test_nothing_acknowledged_is_lost(place, tmp_path: Path, request: pytest.Fix
     finally:
         server.kill()
     acknowledged = sum(writer.acknowledged for writer in writers)
-    print(f"{acknowledged} acknowledged changes over {KILLS} kills")
-    assert acknowledged > KILLS, "too few acknowledged changes to prove anything"
+    print(f"{acknowledged} acknowledged changes over {place.kills} kills")
+    assert acknowledged > place.kills, "too few acknowledged changes to prove anything"
     assert all(writer.acknowledged for writer in writers)
 
 
