@@ -47,6 +47,11 @@ class HotFiles:
         self._share = share
         self._kept: Kept[int, HotFile] = Kept(limit)
 
+    @property
+    def size(self) -> int:
+        """Bytes in memory, roughly."""
+        return self._kept.size
+
     def about(self, node: Node) -> HotFile:
         """The headers, and the bytes where they are at hand, of a file as it is now."""
         content = node.content or 0

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from davfusion.cache.share import Share
+from davfusion.cache.index import Index
+from davfusion.cache.listing import Freshness
+from davfusion.cache.share import CacheSettings, Share
 from davfusion.dav.app import DavFusionApp
+from davfusion.dav.rendered import Rendered
+from davfusion.store.errors import TemporaryError
+from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.memory import MemoryStore
+from tests.cache.world import Clock, store_bytes
 from tests.dav.client import Client
 
 NAMED = (b'<D:propfind xmlns:D="DAV:"><D:prop><D:getetag/><D:getcontentlength/><D:displayname/>'
@@ -116,3 +123,82 @@ def test_a_large_folder_is_kept_when_it_was_sent_whole(client: Client, share: Sh
     assert kept[0].count(b"<D:response>") == 2101
 
 
+@pytest.mark.parametrize("depth", ["0", "1"])
+def test_of_an_answer_at_hand_only_is_asked_whether_something_changed(
+        client: Client, share: Share, depth: str) -> None:
+    client.request("MKCOL", "/d/")
+    client.request("PUT", "/d/f", b"x")
+    for path in ("/d/", "/d/f"):
+        first = client.propfind(path, depth=depth)
+        assert first.status == 207 and client.propfind(path, depth=depth).body == first.body
+        statements: list[str] = []
+        connection = share.index.view().nodes._connection
+        connection.set_trace_callback(statements.append)
+        assert client.propfind(path, depth=depth).body == first.body
+        connection.set_trace_callback(None)
+        assert statements == ["PRAGMA data_version"] * 2
+
+
+def test_a_folder_that_is_old_is_listed_again(store: MemoryStore, tmp_path: Path) -> None:
+    clock = Clock()
+    share = Share(tmp_path, store, index=Index(tmp_path / "index.db", clock=clock),
+                  settings=CacheSettings(freshness=Freshness(revalidate_after=60)))
+    client = Client(DavFusionApp({"/": share}))
+    store.create_directory("/d")
+    store_bytes(store, "/d/1", b"x")
+    first = listing(client)
+    assert first.count(b"<D:response>") == 2
+    store_bytes(store, "/d/2", b"x")
+    clock.advance(59)
+    assert listing(client) == first
+    clock.advance(2)
+    assert listing(client).count(b"<D:response>") == 3
+    store_bytes(store, "/d/3", b"x")
+    clock.advance(-30)
+    assert listing(client).count(b"<D:response>") == 4
+    clock.advance(59)
+    assert listing(client).count(b"<D:response>") == 4
+    share.close()
+
+
+def test_while_the_store_is_away_the_older_answer_stays_at_hand(store: MemoryStore, tmp_path: Path) -> None:
+    clock = Clock()
+    faulty = FaultyStore(store, outage := Outage())
+    share = Share(tmp_path, faulty, index=Index(tmp_path / "index.db", clock=clock))
+    app = DavFusionApp({"/": share})
+    client = Client(app)
+    store.create_directory("/d")
+    store_bytes(store, "/d/1", b"x")
+    first = listing(client)
+    outage.now = True
+    clock.advance(3600)
+    for _ in range(3):
+        assert listing(client) == first
+    outage.now = False
+    store_bytes(store, "/d/2", b"x")
+    clock.advance(3600)
+    assert listing(client).count(b"<D:response>") == 3
+    share.close()
+
+
+class Outage:
+    """A plan of faults: all or none."""
+
+    now = False
+
+    def __call__(self, call: Call) -> Fault | None:
+        return Fault(before=TemporaryError("The store is away")) if self.now else None
+
+
+def test_answers_are_bounded(share: Share) -> None:
+    rendered = Rendered(share, limit=8000)
+    for number in range(20):
+        rendered.slot(number, math.inf).keep(b"x" * 500)
+    assert [number for number in range(20) if rendered.fresh(number)] == list(range(13, 20))
+    rendered.slot("large", math.inf).keep(b"x" * 2000)
+    assert rendered.fresh("large") is None
+    slot = rendered.slot("old", -math.inf)
+    slot.keep(b"x")
+    assert slot.body == b"x" and rendered.fresh("old") is None
+    share.make_folder("/changed")
+    assert rendered.fresh(19) is None and rendered.slot(19, math.inf).body is None
