@@ -47,7 +47,6 @@ def lock(request: Request) -> Response:
             # The lock itself is refused by the share when another covers the path.
             preconditions.check_locks(view, placing(request.path))
 
-    guard(request.share)
     try:
         made, created = request.share.lock(
             request.path, exclusive=info.exclusive, infinite=infinite, owner=info.owner,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from davfusion.cache.node import Node
 from davfusion.cache.share import Share
 from davfusion.dav.app import DavFusionApp
+from davfusion.store.memory import MemoryStore
 from tests.dav.client import EXCLUSIVE, SHARED, Answer, Client, D, set_property
 
 NO_LOCK = "(Not <DAV:no-lock>)"
@@ -297,6 +300,32 @@ def test_of_many_lockers_one_wins(app: DavFusionApp) -> None:
 def test_the_conditions_of_a_lock_are_those_of_its_moment(client: Client) -> None:
     statuses = at_once(8, lambda number: client.lock("/new", SHARED, If_None_Match="*").status)
     assert statuses == [201] + [412] * 7
+
+
+class Overtaken(Share):
+    """A share in which somebody locks `/new` just after it was not found for the so-manieth time."""
+
+    left = 0
+    overtake: Callable[[], object] | None = None
+
+    def find(self, path: str) -> Node | None:
+        found = super().find(path)
+        if path == "/new" and found is None and self.overtake is not None:
+            self.left -= 1
+            if self.left < 0:
+                overtake, self.overtake = self.overtake, None
+                overtake()
+        return found
+
+
+@pytest.mark.parametrize("looks", range(4))
+def test_whoever_is_overtaken_hears_that_the_condition_fails(tmp_path: Path, looks: int) -> None:
+    share = Overtaken(tmp_path, MemoryStore())
+    client = Client(DavFusionApp({"/": share}))
+    share.left, share.overtake = looks, lambda: client.lock("/new", SHARED)
+    status = client.lock("/new", SHARED, If_None_Match="*").status
+    assert status == (412 if share.overtake is None else 201)
+    share.close()
 
 
 def test_of_many_movers_one_wins(client: Client) -> None:
