@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from davfusion.chunks.lines import (
     ReleaseLine,
     RemovalLine,
 )
+from davfusion.chunks.volume import LAST_NUMBER
 
 Progress = Callable[[int, int], None]
 """Called with what is done and what is to be done, counted in objects of the store."""
@@ -40,6 +43,8 @@ class Image:
         self.objects: dict[str, ObjectLine] = {}
         self.losses: list[Loss] = []
         """What `settle` has dropped."""
+        self.renamed: list[NodeLine] = []
+        """As they were: nodes to which `settle` gave another name, since their folder had theirs twice."""
         self._children: dict[int, set[int]] | None = None
 
     def apply(self, lines: Iterable[Line]) -> None:
@@ -86,7 +91,11 @@ class Image:
         return "/" + "/".join(reversed(names))
 
     def settle(self) -> None:
-        """Drop nodes that the root does not reach or whose content is unknown, into `losses`; then unused contents."""
+        """Make it a tree: to be called once, after the last entry.
+
+        Nodes that the root does not reach or whose content is unknown go into `losses`, then unused contents go. Of
+        two nodes with one name in a folder, which no proper writer leaves behind, the newer gets ` (2)` or so.
+        """
         reached = self._reached()
         for node, line in self.nodes.items():
             if node not in reached:
@@ -95,10 +104,29 @@ class Image:
                 self.losses.append(Loss(line, self.path(node), "The journal does not say where its bytes lie"))
         for loss in self.losses:
             self.nodes.pop(loss.node.node, None)
+        self._part_names()
         self._children = None
         used = {line.content for line in self.nodes.values() if line.content is not None}
         for content in [content for content in self.contents if content not in used]:
             del self.contents[content]
+
+    def _part_names(self) -> None:
+        for below in self._known_children().values():
+            lines = [self.nodes[node] for node in sorted(below) if node in self.nodes]
+            taken = {line.name for line in lines}
+            if len(taken) < len(lines):
+                self._rename(lines, taken)
+
+    def _rename(self, lines: list[NodeLine], taken: set[str]) -> None:
+        seen: set[str] = set()
+        for line in lines:
+            if line.name in seen:
+                names = (f"{line.name} ({number})" for number in itertools.count(2))
+                name = next(name for name in names if name not in taken)
+                taken.add(name)
+                self.nodes[line.node] = dataclasses.replace(line, name=name)
+                self.renamed.append(line)
+            seen.add(line.name)
 
     def _reached(self) -> set[int]:
         children = self._known_children()
@@ -147,12 +175,13 @@ def _silent(done: int, total: int) -> None:
     del done, total
 
 
-def load(journal: Journal, progress: Progress = _silent) -> tuple[Image, int]:
+def load(journal: Journal, progress: Progress = _silent, *, until: int = LAST_NUMBER) -> tuple[Image, int]:
     """The newest usable snapshot and the entries after it, settled; and the number of the last entry.
 
-    Raises StoreError; DamagedError where the journal is not whole.
+    Raises StoreError; DamagedError where the journal is not whole: it names the entry, and `until` the number before
+    gives the share as it was then, as far back as the journal goes.
     """
-    head = journal.head()
+    head = journal.head(until)
     found = journal.newest_snapshot(_of_snapshot, head)
     base, image = found or (0, Image())
     total = len(head.numbers_after(base)) + (found is not None)

@@ -58,20 +58,24 @@ class Journal:
         self._store = store
         self._share = share
 
-    def head(self) -> Head:
-        """List what is there. Raises DamagedError when an entry after the newest snapshot is missing."""
-        entries = self._numbers(volume.JOURNAL, volume.parse_journal)
-        snapshots = self._numbers(volume.SNAPSHOTS, volume.parse_snapshot)
+    def head(self, until: int = volume.LAST_NUMBER) -> Head:
+        """List what is there, up to entry `until`.
+
+        Raises DamagedError when an entry after the newest snapshot is missing.
+        """
+        # Entries first: a snapshot that is written meanwhile, and the pruning after it, then leave no gap in sight.
+        entries = self._numbers(volume.JOURNAL, volume.parse_journal, until)
+        snapshots = self._numbers(volume.SNAPSHOTS, volume.parse_snapshot, until)
         head = Head(max((0, *entries[-1:], *snapshots[-1:])), snapshots, entries)
         head.numbers_after(max(snapshots, default=0))
         return head
 
-    def _numbers(self, folder: str, parse: Callable[[str], int | None]) -> tuple[int, ...]:
+    def _numbers(self, folder: str, parse: Callable[[str], int | None], until: int) -> tuple[int, ...]:
         try:
             found = [parse(entry.path) for page in self._store.list_pages(folder) for entry in page]
         except NotFoundError:
             return ()
-        return tuple(sorted(number for number in found if number is not None))
+        return tuple(sorted(number for number in found if number is not None and number <= until))
 
     # -- writing ------------------------------------------------------------------------------
 

@@ -82,6 +82,16 @@ def test_a_file_whose_bytes_nobody_knows_is_reported_and_dropped():
     assert [(loss.path, loss.node.content) for loss in image.losses] == [("/n2/n3", 5)]
 
 
+def test_a_name_that_comes_twice_in_a_folder_is_parted():
+    lines = [node(2, name="a"), node(3, name="a"), node(4, name="a (2)"), node(5, name="b"), node(6, 5, "a"),
+             node(7, name="a")]
+    image = image_of(reversed(lines))
+    image.settle()
+    assert {number: image.path(number) for number in image.nodes} == {
+        2: "/a", 3: "/a (3)", 4: "/a (2)", 5: "/b", 6: "/b/a", 7: "/a (4)"}
+    assert image.renamed == [node(3, name="a"), node(7, name="a")]
+
+
 def test_contents_without_a_node_are_dropped():
     image = image_of([node(2, of=5), content(5), content(6), ObjectLine(ARCHIVE, 5, None)])
     image.settle()

@@ -270,6 +270,20 @@ def test_a_newer_snapshot_is_not_passed_over():
         load(journal)
 
 
+def test_before_a_damaged_entry_the_share_is_there_as_it_was():
+    store = MemoryStore()
+    journal = filled(store, 9, 2, 4, 8)
+    put(store, volume.journal_path(7), b"")
+    damage(store, 8)
+    store.delete(volume.journal_path(6), is_dir=False)
+    with pytest.raises(DamagedError):
+        load(journal)
+    image, number = load(journal, until=5)
+    assert (sorted(image.nodes), number) == ([2, 3, 4, 5, 6], 5)
+    assert load(journal, until=4)[1] == 4
+    assert load(journal, until=0)[1] == 0
+
+
 def test_a_snapshot_alone_is_enough(plain):
     journal = filled(plain, 3, 3)
     for number in (1, 2, 3):
