@@ -10,7 +10,7 @@ import logging
 import math
 import re
 
-from davfusion.cache.node import Node
+from davfusion.cache.node import Lock, Node
 from davfusion.dav.body import BrokenBodyError, announced_length, stream_into
 from davfusion.dav.checksum import BodyChecksum
 from davfusion.dav.dates import LATEST, http_date
@@ -32,7 +32,7 @@ def put(request: Request) -> Response:
     """201 or 204 with the new entity tag, once the content is durable."""
     _check_target(request)
     preconditions = Preconditions(request)
-    preconditions.check(request.share, placing(request.path))
+    preconditions.check(_Before(request), placing(request.path))
     modified = asked_modified(request)
     expected = _expected_length(request)
     checksum = BodyChecksum.from_environ(request.environ)
@@ -50,6 +50,27 @@ def put(request: Request) -> Response:
             request.path, incoming, modified=modified, media_type=_media_type(request),
             guard=lambda view: preconditions.check(view, placing(request.path)))
     return empty(201 if created else 204, _validators(node, modified_accepted=modified is not None))
+
+
+class _Before:
+    """The share before the body is read: what is at the path of the request was looked up when that was made."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._share = request.share
+        self._has_locks = request.share.has_locks()
+
+    def find(self, path: str) -> Node | None:
+        """The node at the path."""
+        return self._request.node if path == self._request.path else self._share.find(path)
+
+    def locks_on(self, path: str) -> list[Lock]:
+        """Locks that cover the path."""
+        return self._share.locks_on(path) if self._has_locks else []
+
+    def locks_under(self, path: str) -> list[Lock]:
+        """Locks whose root is strictly below the path."""
+        return self._share.locks_under(path) if self._has_locks else []
 
 
 def asked_modified(request: Request) -> float | None:
@@ -76,7 +97,8 @@ def _check_target(request: Request) -> None:
     if request.ends_in_slash:
         raise HttpError(409, "A file's URL does not end in /")
     if request.node is None:
-        folder = request.share.find_place(parent(request.path))
+        place = parent(request.path)
+        folder = request.share.find_known(place) or request.share.find_place(place)
         if folder is None or not folder.is_folder:
             raise HttpError(409, "The folder of this path does not exist")
 
