@@ -116,7 +116,12 @@ class Leadership:
         """See to one connection; whether the calling thread still leads."""
         if connection.stream.closed:
             return True  # an earlier event of the same round made room by closing it
-        turn = connection.receive()
+        try:
+            turn = connection.receive()
+        except Exception:
+            # One connection must never end the server for all others.
+            log.exception("connection failed client=%s", connection.remote_addr)
+            turn = Turn.CLOSE
         if turn is Turn.ANSWER and self._at_once(connection):
             return self._answer(connection, term)
         if turn is Turn.ANSWER or turn is Turn.WORK:
@@ -140,7 +145,6 @@ class Leadership:
         try:
             turn = connection.answer()
         except Exception:
-            # One connection must never end the server for all others.
             log.exception("connection failed client=%s", connection.remote_addr)
         finally:
             leading = _taken(term)

@@ -78,8 +78,12 @@ class Lobby:
             if not self._closed:
                 descriptor = connection.socket.fileno()
                 self._watched[descriptor] = connection
-                self._poller.watch(descriptor)
-                return
+                try:
+                    self._poller.watch(descriptor)
+                    return
+                except OSError as error:
+                    del self._watched[descriptor]
+                    log.error("connection cannot be watched error=%r connections=%d", error, len(self._watched))
         connection.close()
 
     def unwatch(self, connection: FusionConnection) -> None:

@@ -170,6 +170,7 @@ def test_stop_serves_what_has_already_arrived(start: Start) -> None:
         for wire in waiting:
             wire.send(OK)
         server.stop.set()
+        until(lambda: refuses_connections(server))
         server.app.release.set()
         for wire in waiting:
             answer = wire.answer()
