@@ -20,6 +20,7 @@ _COMMANDS = {
     "serve": "Serve a store as a network drive.",
     "sync": "Carry everything that waits to the store.",
     "status": "Show what waits, what fails and why.",
+    "convert": "Carry a share over into the other layout.",
     "user": "Say who may sign in.",
     "check": "Verify index, contents and store against each other.",
 }

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from davfusion import logs, state
+from davfusion.cli.stores import absolute
 from davfusion.config import from_options, load, parse_size
 from davfusion.processes.claiming import claim_shares
 from davfusion.processes.listening import address_of, listen
@@ -115,9 +116,7 @@ def _absolute(store: str | None) -> str:
         own = Path.home() / "davfusion"
         own.mkdir(exist_ok=True)
         return str(own)
-    if "://" in store :
-        return store
-    return str(Path(store).expanduser().resolve())
+    return absolute(store)
 
 
 def _own_directory(config: Config, config_file: Path | None) -> Path:
