@@ -83,6 +83,12 @@ class Lease:
                     return
             raise LeaseHeldError("a machine that is starting now", self._clock(), self._clock() + self._ttl)
 
+    def check_free(self) -> None:
+        """Raise LeaseHeldError while another has the lease; takes nothing. Raises StoreError."""
+        found = self._look()
+        if found is not None and found.claim.owner != self._owner:
+            _check_expired(found, self._clock())
+
     def renew(self) -> None:
         """Say that we are still there; to be called several times in each `ttl`.
 

@@ -21,6 +21,7 @@ _COMMANDS = {
     "sync": "Carry everything that waits to the store.",
     "status": "Show what waits, what fails and why.",
     "convert": "Carry a share over into the other layout.",
+    "recover": "Bring a chunked share back from its store alone.",
     "user": "Say who may sign in.",
     "check": "Verify index, contents and store against each other.",
 }

@@ -1,0 +1,1 @@
+"""Brings a chunked share back from its store alone."""
