@@ -10,7 +10,7 @@ import logging
 import secrets
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,7 @@ from davfusion.cache.finding import Finder
 from davfusion.cache.flusher import Flusher
 from davfusion.cache.generation import Generation
 from davfusion.cache.index import Content, Durability, Index, LockRow, View
+from davfusion.cache.index.paths import Member
 from davfusion.cache.layout import Layout, PlainLayout
 from davfusion.cache.listing import Freshness
 from davfusion.cache.measured import Measured
@@ -149,9 +150,16 @@ class Share:
     def children(self, folder: Node) -> list[Node]:
         """The members of a folder, by name; the folder is listed first when it is stale."""
         self.freshen(folder)
-        view = self.index.view()
-        prefix = "" if folder.path == "/" else folder.path
-        return [view.node(child, f"{prefix}/{child.local_name}") for child in view.nodes.children(folder.id)]
+        return self.nodes(folder, self.members(folder))
+
+    def members(self, folder: Node) -> list[Member]:
+        """The members of a folder, by name, as the index knows them; those that are equal look the same to clients."""
+        return self.index.view().paths.members(folder.id)
+
+    def nodes(self, folder: Node, members: Iterable[Member]) -> list[Node]:
+        """Members of the folder as nodes."""
+        view, prefix = self.index.view(), folder.path.rstrip("/")
+        return [view.node(member, f"{prefix}/{member.name}") for member in members]
 
     def freshen(self, folder: Node) -> float:
         """List a folder in the store when what is known of its members is stale.

@@ -42,13 +42,14 @@ class LocksOfTree:
     """The locks of a folder and all below it, asked from the share once, told per path."""
 
     def __init__(self, share: Share, root: str) -> None:
-        has_any = share.has_locks()
-        covering = share.locks_on(root) if has_any else []
+        self.any = share.has_locks()
+        """Whether anything at all is locked in the share."""
+        covering = share.locks_on(root) if self.any else []
         self._root = root
         self._at_root = covering
         self._inherited = [lock for lock in covering if lock.infinite]
         self._below: dict[str, list[Lock]] = {}
-        for lock in share.locks_under(root) if has_any else []:
+        for lock in share.locks_under(root) if self.any else []:
             self._below.setdefault(lock.path, []).append(lock)
 
     def on(self, path: str) -> list[Lock]:

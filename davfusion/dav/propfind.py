@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -24,7 +24,7 @@ from davfusion.dav.properties import (
     Scene,
     propname_elements,
 )
-from davfusion.dav.rendered import Slot
+from davfusion.dav.rendered import Matter, Slot
 from davfusion.dav.request import Request, Response, xml_document
 
 _HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">'
@@ -101,6 +101,7 @@ class Renderer:
         usual = [name for name in ALLPROP if not (compact and name in LOCK_PROPERTIES)]
         names = plan.names if plan.mode == "prop" else tuple(dict.fromkeys((*usual, *plan.names)))
         self._asked = [(name, LIVE.get(name), xml.empty_element(name)) for name in names]
+        self._asked_names = frozenset(names)
 
     def response(self, node: Node, dead: Dead) -> str:
         """The DAV:response of one node with these dead properties."""
@@ -110,18 +111,16 @@ class Renderer:
         found: list[str] = []
         missing: list[str] = []
         for name, live, empty in self._asked:
-            stored = dead.get(name)
-            if stored is not None:
-                found.append(stored.decode())
+            if dead and name in dead:
+                found.append(dead[name].decode())
                 continue
             value = live(self._scene, node) if live is not None else None
             if value is not None:
                 found.append(value)
             elif self._plan.mode == "prop" or name in self._plan.names:
                 missing.append(empty)
-        if self._plan.mode == "allprop":
-            asked = {name for name, _, _ in self._asked}
-            found += [value.decode() for name, value in dead.items() if name not in asked]
+        if dead and self._plan.mode == "allprop":
+            found += [value.decode() for name, value in dead.items() if name not in self._asked_names]
         return _response(href, "".join(found), "" if self._minimal else "".join(missing))
 
 
@@ -141,20 +140,34 @@ def propfind(request: Request) -> Response:
     Preconditions(request).check(request.share)
     headers = [("Preference-Applied", "return=minimal")] if question.minimal else []
     if not question.can_be_kept:
-        return _rendered(request, question, node, headers, None)
+        nodes, dead = _nodes(request, node, question.depth), _DeadProperties(request, question, node)
+        return _rendered(request, question, nodes, dead, LocksOfTree(request.share, node.path), headers, None)
     key = (node.id, node.path, request.prefix, question)
     body = request.rendered.fresh(key)
     if body is not None:
         return xml_document(207, body, headers)
-    until = request.share.freshen(node) if question.depth == "1" else math.inf
-    slot = request.rendered.slot(key, until)
-    body = slot.body
+    return _reconsidered(request, question, node, headers, key)
+
+
+def _reconsidered(request: Request, question: _Question, node: Node, headers: list[tuple[str, str]],
+                  key: Hashable) -> Response:
+    """The answer that was kept, where it is still the same, or another, which is kept."""
+    share = request.share
+    with_members = question.depth == "1" and node.is_folder
+    slot = request.rendered.slot(key, share.freshen(node) if with_members else math.inf)
+    body = slot.still_true()
     if body is not None:
-        slot.keep(body)  # as long as the newer listing is good
         return xml_document(207, body, headers)
-    # The resource itself may have changed between the look-up of the request and the slot.
-    true = not request.share.has_locks() and request.share.find_known(node.path) == node
-    return _rendered(request, question, node, headers, slot if true else None)
+    dead = _DeadProperties(request, question, node)
+    members = share.members(node) if with_members else []
+    locks = LocksOfTree(share, node.path)
+    # Locks run out by themselves, and the resource may have changed between the look-up of the request and the slot.
+    steady = not locks.any and share.find_known(node.path) == node
+    body = slot.made_of(Matter(node, members, (dead.own, dead.of_members))) if steady else None
+    if body is not None:
+        return xml_document(207, body, headers)
+    nodes = [node, *share.nodes(node, members)]
+    return _rendered(request, question, nodes, dead, locks, headers, slot if steady else None)
 
 
 class _Question(NamedTuple):
@@ -183,17 +196,16 @@ def _question(request: Request) -> _Question:
     return _Question(depth, plan, without_root, prefers_minimal(request), compact)
 
 
-def _rendered(request: Request, question: _Question, node: Node, headers: list[tuple[str, str]],
-              slot: Slot | None) -> Response:
-    """The answer, rendered now and kept in the slot."""
-    nodes = _nodes(request, node, question.depth)[1 if question.without_root else 0:]
+def _rendered(request: Request, question: _Question, nodes: list[Node], dead: _DeadProperties,
+              locks: LocksOfTree, headers: list[tuple[str, str]], slot: Slot | None) -> Response:
+    """The answer about a node and those below it, rendered now and kept in the slot."""
+    shown = nodes[1:] if question.without_root else nodes
     scene = Scene(
         lambda each: request.xml_href(each.path, is_folder=each.is_folder), quota=request.share.quota,
-        locks=LocksOfTree(request.share, node.path), lock_root=lambda path: lock_root(request, request.share, path))
+        locks=locks, lock_root=lambda path: lock_root(request, request.share, path))
     renderer = Renderer(question.plan, scene, minimal=question.minimal, compact=question.compact)
-    dead = _dead_properties(request, question.plan, node, question.depth)
-    responses = (renderer.response(each, dead(each)) for each in nodes)
-    if len(nodes) > _STREAM_ABOVE:
+    responses = (renderer.response(each, dead(each)) for each in shown)
+    if len(shown) > _STREAM_ABOVE:
         pieces = _stream(responses)
         return Response(207, [*headers, ("Content-Type", "application/xml; charset=utf-8")],
                         pieces if slot is None else slot.kept(pieces))
@@ -241,24 +253,20 @@ def _nodes(request: Request, node: Node, depth: str) -> list[Node]:
 
 
 class _DeadProperties:
-    """Dead properties of the nodes of one answer: one query per folder."""
+    """Dead properties of the nodes of one answer: one query for a node, and one for all its members."""
 
-    def __init__(self, request: Request, root: Node, depth: str) -> None:
+    def __init__(self, request: Request, question: _Question, node: Node) -> None:
+        needed = question.plan.needs_dead
         self._share = request.share
-        self._root = root
-        self._of_children = request.share.properties_of_children(root) if depth == "1" and root.is_folder else None
+        self._node = node.id
+        self.own: Dead = request.share.properties(node) if needed else _NOTHING
+        self.of_members: Mapping[int, Dead] = {}
+        """By the ids of the members that have any."""
+        self._below = needed and question.depth == "infinity"
+        if needed and question.depth == "1" and node.is_folder:
+            self.of_members = request.share.properties_of_children(node)
 
     def __call__(self, node: Node) -> Dead:
-        if self._of_children is None or node.id == self._root.id:
-            return self._share.properties(node)
-        return self._of_children.get(node.id, _NOTHING)
-
-
-def _dead_properties(request: Request, plan: Plan, node: Node, depth: str) -> _DeadProperties | _NoDeadProperties:
-    return _DeadProperties(request, node, depth) if plan.needs_dead else _NoDeadProperties()
-
-
-class _NoDeadProperties:
-    def __call__(self, node: Node) -> Dead:
-        del node
-        return _NOTHING
+        if node.id == self._node:
+            return self.own
+        return self._share.properties(node) if self._below else self.of_members.get(node.id, _NOTHING)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from davfusion.cache.index.paths import Member
 from davfusion.cache.kept import Kept
+from davfusion.cache.node import Node
 from davfusion.cache.share import Share
+from davfusion.dav.properties import Dead
 
 LIMIT = 32 << 20
 """Bytes of answers that a process keeps for a share."""
@@ -14,10 +17,26 @@ _EACH = 512
 """Bytes that an answer takes beside its body, roughly."""
 
 
+class Matter(NamedTuple):
+    """What an answer is made of. From equal matter the same answer is made."""
+
+    node: Node
+    members: list[Member]
+    dead: tuple[Dead, Mapping[int, Dead]]
+    """Dead properties of the node, and of members by their ids."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, roughly."""
+        found = (self.dead[0], *self.dead[1].values())
+        return 400 * len(self.members) + sum(200 + len(xml) for each in found for xml in each.values())
+
+
 class _Answer(NamedTuple):
     """What was true in one generation of the index, of listings that are good from and until these times."""
 
     body: bytes
+    matter: Matter | None
     generation: int
     since: float
     until: float
@@ -42,35 +61,49 @@ class Rendered:
 
         `until`: seconds since the epoch to which the listings that it shows are good.
         """
-        return Slot(self, key, self._share.generation.now(), until)
+        return Slot(self, key, self._share.generation.now(), self._share.index.now(), until)
 
-    def get(self, key: Hashable, generation: int) -> bytes | None:
-        """What was kept in this generation, however old the listings are."""
-        answer = self._kept.get(key)
-        return answer.body if answer is not None and answer.generation == generation else None
+    def get(self, key: Hashable) -> _Answer | None:
+        """What was kept last, true or not."""
+        return self._kept.get(key)
 
-    def put(self, key: Hashable, generation: int, until: float, body: bytes) -> None:
+    def put(self, key: Hashable, answer: _Answer) -> None:
         """Keep an answer, unless it would take more than a quarter of the room."""
-        self._kept.put(key, _Answer(body, generation, self._share.index.now(), until), _EACH + len(body))
+        size = _EACH + len(answer.body) + (0 if answer.matter is None else answer.matter.size)
+        self._kept.put(key, answer, size)
 
 
 class Slot:
-    """The place of one answer in one generation."""
+    """The place of one answer in one generation. Used by one thread."""
 
-    def __init__(self, rendered: Rendered, key: Hashable, generation: int, until: float) -> None:
+    def __init__(self, rendered: Rendered, key: Hashable, generation: int, since: float, until: float) -> None:
         self._rendered = rendered
         self._key = key
         self._generation = generation
+        self._since = since
         self._until = until
+        self._former = rendered.get(key)
+        self._matter: Matter | None = None
 
-    @property
-    def body(self) -> bytes | None:
-        """The answer, if it was rendered already."""
-        return self._rendered.get(self._key, self._generation)
+    def still_true(self) -> bytes | None:
+        """The answer, if nothing was changed since it was rendered."""
+        return self._again(self._former is not None and self._former.generation == self._generation)
+
+    def made_of(self, matter: Matter) -> bytes | None:
+        """The answer, if it was rendered from the same matter before; else it will be kept as made of this."""
+        self._matter = matter
+        return self._again(self._former is not None and self._former.matter == matter)
+
+    def _again(self, same: bool) -> bytes | None:
+        if self._former is None or not same:
+            return None
+        self._matter = self._former.matter
+        self.keep(self._former.body)
+        return self._former.body
 
     def keep(self, body: bytes) -> None:
         """Keep a whole answer."""
-        self._rendered.put(self._key, self._generation, self._until, body)
+        self._rendered.put(self._key, _Answer(body, self._matter, self._generation, self._since, self._until))
 
     def kept(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """The same pieces, kept together once all were taken."""

@@ -103,6 +103,52 @@ def test_what_did_not_change_is_not_rendered_again(client: Client, app: DavFusio
     assert answer() is first
 
 
+@pytest.mark.parametrize("depth", ["0", "1"])
+def test_what_changes_elsewhere_renders_nothing_again(client: Client, share: Share, app: DavFusionApp, depth: str
+                                                      ) -> None:
+    client.mkcol("/d")
+    client.put("/d/f", b"x")
+    client.proppatch("/d/f", "<D:set><D:prop><z:a>1</z:a></D:prop></D:set>")
+
+    def answer() -> object:
+        (body,) = app(client.environ("PROPFIND", "/d/", b"", {"Depth": depth}), lambda *_: None)
+        return body
+
+    first = answer()
+    for number in range(3):
+        client.put("/elsewhere", b"%d" % number)
+        assert answer() is first
+    client.proppatch("/d/f" if depth == "1" else "/d/", "<D:set><D:prop><z:a>2</z:a></D:prop></D:set>")
+    assert answer() != first
+
+
+def test_a_lock_that_came_and_went_leaves_no_trace(client: Client, share: Share) -> None:
+    client.mkcol("/d")
+    client.put("/d/f", b"x")
+    before = listing(client)
+    for _ in range(3):
+        token = client.lock("/d/f").headers["lock-token"].strip("<>")
+        assert listing(client).count(b"opaquelocktoken") == 1
+        assert client.unlock("/d/f", token).status == 204
+        assert listing(client) == before
+
+
+def test_a_file_is_never_listed(store: MemoryStore, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def plan(call: Call) -> None:
+        if call.verb == "list_pages":
+            asked.append(call.path)
+
+    share = Share(tmp_path, FaultyStore(store, plan))
+    client = Client(DavFusionApp({"/": share}))
+    store_bytes(store, "/f", b"x")
+    for depth in ("0", "1", "infinity"):
+        assert client.propfind("/f", depth=depth).hrefs() == ["/f"]
+    assert asked == ["/"]
+    share.close()
+
+
 def test_a_large_folder_is_kept_when_it_was_sent_whole(client: Client, share: Share, app: DavFusionApp) -> None:
     client.request("MKCOL", "/d/")
     for number in range(2100):
@@ -199,6 +245,6 @@ def test_answers_are_bounded(share: Share) -> None:
     assert rendered.fresh("large") is None
     slot = rendered.slot("old", -math.inf)
     slot.keep(b"x")
-    assert slot.body == b"x" and rendered.fresh("old") is None
+    assert rendered.slot("old", -math.inf).still_true() == b"x" and rendered.fresh("old") is None
     share.make_folder("/changed")
-    assert rendered.fresh(19) is None and rendered.slot(19, math.inf).body is None
+    assert rendered.fresh(19) is None and rendered.slot(19, math.inf).still_true() is None

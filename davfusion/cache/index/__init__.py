@@ -23,7 +23,7 @@ from davfusion.cache.index.locks import LockRow, Locks, Properties
 from davfusion.cache.index.nodes import Nodes
 from davfusion.cache.index.objects import Objects, Place, StoredObject, Waiting
 from davfusion.cache.index.operations import Kind, Operation, Operations
-from davfusion.cache.index.paths import Paths, Sight
+from davfusion.cache.index.paths import Member, Paths, Sight
 from davfusion.cache.index.record import Record
 from davfusion.cache.node import ROOT_ID, Lock, Node
 from davfusion.store.errors import TemporaryError
@@ -71,7 +71,7 @@ class View:
         record = self.nodes.resolve(path)
         return None if record is None else self.node(record, path)
 
-    def node(self, record: Record | Sight, path: str) -> Node:
+    def node(self, record: Record | Sight | Member, path: str) -> Node:
         """What the rooms above see of a record that is at `path`."""
         named = record.id if record.is_folder else record.content
         kind = "f" if record.is_folder else ""

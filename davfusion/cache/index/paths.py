@@ -34,8 +34,22 @@ class Sight(NamedTuple):
     size: int | None
 
 
+class Member(NamedTuple):
+    """A member of a folder, as far as clients see it."""
+
+    name: str
+    id: int
+    is_folder: int
+    content: int | None
+    modified: float
+    created: float
+    media_type: str | None
+    dirty: int
+    size: int | None
+
+
 class Paths:
-    """Look-ups of whole paths as one connection sees them."""
+    """Look-ups of whole paths, and of whole folders, as one connection sees them."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -47,6 +61,13 @@ class Paths:
             return None
         row = self._connection.execute(_statement(len(names)), names).fetchone()
         return None if row is None else Sight(*row)
+
+    def members(self, folder: int) -> list[Member]:
+        """The members of a folder, by name."""
+        rows = self._connection.execute(
+            "SELECT n.name, n.id, n.folder, n.content, n.modified, n.created, n.media_type, n.dirty, c.size "
+            "FROM node n LEFT JOIN content c ON c.id = n.content WHERE n.parent = ? ORDER BY n.name", (folder,))
+        return list(map(Member._make, rows))
 
 
 @lru_cache(maxsize=DEEPEST)
