@@ -18,6 +18,8 @@ from davfusion.server.head import RequestHead
 from davfusion.server.stream import SocketStream
 
 _JOIN_BELOW = 64 * 1024
+_READ_BELOW = 8 * 1024
+"""Up to this size it costs less to copy a file into the packet of the head than to call the kernel twice."""
 _STATUS = re.compile(r"[2-5][0-9][0-9] [^\r\n]*")
 # The server's own business (RFC 9110 section 7.6.1); an application that sets them is mistaken.
 _HOP_BY_HOP = frozenset(("transfer-encoding", "upgrade", "trailer", "te", "proxy-connection"))
@@ -174,7 +176,7 @@ class Response:
         descriptor, offset, size = extent
         head = self._build_head(size)
         count = 0 if self._bodyless else min(size, self._remaining or 0)
-        if count <= _JOIN_BELOW:
+        if count <= (_JOIN_BELOW if self._stream.is_tls else _READ_BELOW):
             self._send(head, os.pread(descriptor, count, offset))
             return
         self._deliver(head, more=True)
