@@ -214,8 +214,6 @@ def _unpacked(pieces: Iterable[bytes], path: str) -> Iterator[bytes]:
                 piece = unpacker.unconsumed_tail
             if unpacker.eof and (piece or unpacker.unused_data):
                 raise DamagedError(path, "something follows its end")
-        while not unpacker.eof and (made := unpacker.decompress(b"", PIECE)):
-            yield made
     except zlib.error as error:
         raise DamagedError(path, f"it cannot be unpacked ({error})") from error
     if not unpacker.eof:

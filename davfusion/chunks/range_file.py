@@ -8,14 +8,14 @@ from davfusion.chunks.errors import DamagedError
 from davfusion.store.interface import Store
 
 WINDOW = 256 * 1024
-"""Bytes at the end of the object that the first read fetches."""
+"""Bytes that are fetched at least."""
 
 
 class RangeFile:
     """A read-only, seekable file object. Not thread-safe.
 
-    It holds the end of the object, from the first byte that was asked for: each read before that fetches what is
-    missing, and as much again as it holds. All bytes are of the version that was there at the beginning. Raises
+    It holds the end of the object, from the first byte that was asked for: a read before that fetches what is
+    missing, WINDOW bytes at least. All bytes are of the version that was there at the beginning. Raises
     StoreError, ConflictError when the object was replaced meanwhile.
     """
 
@@ -54,7 +54,7 @@ class RangeFile:
         begin = self._size - len(self._held)
         if start >= begin:
             return
-        start = max(0, min(start, begin - max(WINDOW, len(self._held))))
+        start = max(0, min(start, begin - WINDOW))
         piece = self._store.get_range(self._path, start, begin, if_version=self._version)
         if len(piece) != begin - start:
             raise DamagedError(self._path, f"it has fewer than {self._size} bytes")

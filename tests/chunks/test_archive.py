@@ -7,6 +7,9 @@ import io
 import json
 import random
 import subprocess
+import time
+import tracemalloc
+import unicodedata
 import zipfile
 import zlib
 
@@ -15,11 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import davfusion.chunks.archive
+import davfusion.chunks.member_names
 from davfusion.chunks import volume
 from davfusion.chunks.archive import TRIAL, ArchiveWriter, read_manifest, unpack
 from davfusion.chunks.errors import ArchiveFullError, DamagedError, FormatError
 from davfusion.chunks.manifest import MANIFEST
-from davfusion.store.errors import NotFoundError, TemporaryError
+from davfusion.chunks.range_file import RangeFile
+from davfusion.store.errors import ConflictError, NotFoundError, TemporaryError
 from davfusion.store.faults import Fault, FaultyStore
 from davfusion.store.memory import MemoryStore
 from davfusion.store.statistics import StatisticsStore
@@ -120,12 +125,28 @@ def test_an_empty_archive_is_one(tmp_path):
     assert read_manifest(stored(data), ARCHIVE).members == ()
 
 
-def test_a_path_that_comes_often_does_not_take_ever_longer():
+def test_a_path_that_comes_often_does_not_take_ever_longer(monkeypatch):
+    calls = 0
+    folded = davfusion.chunks.member_names._folded
+
+    def counted(name):
+        nonlocal calls
+        calls += 1
+        return folded(name)
+
+    monkeypatch.setattr(davfusion.chunks.member_names, "_folded", counted)
     writer = ArchiveWriter(Pipe(), ARCHIVE)
-    for number in range(5000):
+    for number in range(2000):
         writer.add(number + 1, "/same/name.txt", TIME, b"x")
     writer.finish()
-    assert writer.count == 5000
+    assert writer.count == 2000
+    assert calls < 10 * 2000
+
+
+def test_names_differ_where_case_and_normalisation_do_not_count():
+    data, _ = pack([(path, b"") for path in AWKWARD])
+    found = [unicodedata.normalize("NFC", name).casefold() for name in zipfile.ZipFile(io.BytesIO(data)).namelist()]
+    assert len(set(found)) == len(found) == len(AWKWARD) + 1
 
 
 @pytest.mark.parametrize("extra", [".", "..", "a/../../b"])
@@ -189,10 +210,20 @@ def test_a_given_checksum_is_taken():
     assert [member.sha256 for member in found] == ["ab" * 32, "cd" * 32]
 
 
+@pytest.fixture
+def tokyo(monkeypatch):
+    """This machine is in another time zone."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(("modified", "shown"), [
     (0.0, (1980, 1, 1, 0, 0, 0)), (-1e12, (1980, 1, 1, 0, 0, 0)), (1e15, (2107, 12, 31, 23, 59, 58)),
     (1_700_000_001.9, (2023, 11, 14, 22, 13, 20)), (2.0**31 + 10, (2038, 1, 19, 3, 14, 18))])
-def test_times_are_utc_within_what_zip_can_say(modified, shown):
+def test_times_are_utc_within_what_zip_can_say(modified, shown, tokyo):
     writer = ArchiveWriter(file := io.BytesIO(), ARCHIVE)
     writer.add(1, "/a", modified, b"x")
     writer.finish()
@@ -240,10 +271,12 @@ def test_every_damage_of_stored_bytes_is_noticed(method):
     data, (part,) = pack([("/f", content)], compress=method == "deflate")
     good = data[part.offset:part.offset + part.length]
     assert (part.method, unpack(part, good)) == (method, content)
-    for bad in [good[:length] for length in range(len(good))] + [good + b"x", b"x" + good, bytes(len(good))]:
-        with pytest.raises(DamagedError) as caught:
+    for bad in [good[:length] for length in range(len(good))] + [good + b"x", b"x" + good]:
+        with pytest.raises(DamagedError, match="instead of") as caught:
             unpack(part, bad)
         assert caught.value.path == ARCHIVE
+    with pytest.raises(DamagedError):
+        unpack(part, bytes(len(good)))
     for at in range(len(good) * 8):
         flipped = bytearray(good)
         flipped[at // 8] ^= 1 << at % 8
@@ -257,8 +290,13 @@ def test_every_damage_of_stored_bytes_is_noticed(method):
 def test_a_part_that_unpacks_to_more_than_its_size_is_not_unpacked_whole():
     bomb = zlib.compress(bytes(50_000_000), wbits=-15)
     part = dataclasses.replace(pack([("/f", TEXT)], compress=True)[1][0], length=len(bomb), size=1000)
-    with pytest.raises(DamagedError):
-        unpack(part, bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DamagedError):
+            unpack(part, bomb)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_part_of_a_block_is_its_bytes():
@@ -284,6 +322,18 @@ def test_a_long_manifest_is_read_whole():
     store = StatisticsStore(stored(data))
     assert [member.part for member in read_manifest(store, ARCHIVE).members] == parts
     assert sum(store.snapshot().requests.values()) <= 6
+
+
+def test_an_archive_that_is_replaced_meanwhile_is_not_mixed():
+    data, _ = pack([(f"/{number}", NOISE[:1000]) for number in range(1000)])
+    store = stored(data)
+    file = RangeFile(store, ARCHIVE)
+    file.seek(-10, 2)
+    assert file.read() == data[-10:]
+    store.store_fileobject(io.BytesIO(data), ARCHIVE)
+    file.seek(0)
+    with pytest.raises(ConflictError):
+        file.read(10)
 
 
 def test_a_missing_archive_is_not_a_damaged_one():

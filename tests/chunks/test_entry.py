@@ -52,7 +52,9 @@ def test_an_entry_comes_back_as_it_was_written(lines, size):
 @given(entries.lines)
 def test_equal_entries_are_equal_bytes(lines):
     head = header()
-    assert entry(lines, head) == entry(lines, head)
+    data = entry(lines, head)
+    assert entry(lines, head) == data
+    assert data[4:8] == bytes(4)  # gzip's own time
 
 
 def test_an_entry_without_lines():
@@ -183,8 +185,9 @@ def test_an_end_that_is_missing_or_followed_by_lines_is_damage():
     for texts in ([head], [head, '["removal",2]'], [head, '{"end":0}', '["removal",2]'], [head, '{"end":0}', ""]):
         with pytest.raises(DamagedError):
             read(zipped(*texts))
-    with pytest.raises(DamagedError):
-        read(gzip.compress(f'{head}\n{{"end":0}}'.encode()))
+    for text in (f'{head}\n{{"end":0}}', f'{head}\n{{"end":0}}\nmore'):
+        with pytest.raises(DamagedError):
+            read(gzip.compress(text.encode()))
 
 
 @pytest.mark.parametrize("changed", [

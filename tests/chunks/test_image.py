@@ -48,6 +48,11 @@ def test_a_node_that_was_removed_can_come_back_alone():
     assert set(image.nodes) == {2}
 
 
+def test_a_node_that_came_back_elsewhere_does_not_go_with_its_old_folder():
+    image = image_of([node(2), node(3, 2)], [RemovalLine(3)], [node(3)], [RemovalLine(2)])
+    assert set(image.nodes) == {3}
+
+
 def test_parents_may_come_after_children_and_nodes_may_change_places():
     image = image_of([node(3, 2), node(2)], [node(2, 3), node(3, ROOT), RemovalLine(9)])
     image.settle()

@@ -258,8 +258,20 @@ def test_a_snapshot_whose_entries_are_gone_is_no_way_out():
     journal = filled(store, 6, 2, 4)
     store.delete(volume.journal_path(3), is_dir=False)
     damage(store, 4)
-    with pytest.raises(DamagedError):
+    with pytest.raises(DamagedError) as caught:
         load(journal)
+    assert caught.value.path == volume.snapshot_path(4)
+
+
+def test_what_was_listed_and_is_gone_is_damage():
+    store = MemoryStore()
+    journal = filled(store, 3, 2)
+    head = journal.head()
+    store.delete(volume.journal_path(3), is_dir=False)
+    for attempt in (lambda: journal.read(3), lambda: list(journal.entries_after(0, head))):
+        with pytest.raises(DamagedError) as caught:
+            attempt()
+        assert caught.value.path == volume.journal_path(3)
 
 
 def test_a_newer_snapshot_is_not_passed_over():

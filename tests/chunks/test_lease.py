@@ -88,6 +88,35 @@ def test_the_same_owner_goes_on_at_once_after_a_crash(plain):
         lease(plain, "b").acquire()
 
 
+def test_what_another_run_of_the_same_owner_has_is_not_released(plain):
+    crashed, again = lease(plain, "a"), lease(plain, "a")
+    crashed.acquire()
+    again.acquire()
+    crashed.release()
+    again.renew()
+
+
+def test_a_lease_that_goes_while_it_is_renewed_is_lost():
+    inner = MemoryStore()
+    store = FaultyStore(inner, no_faults)
+    holder = lease(store, "a")
+    holder.acquire()
+    store.plan = Once(Fault(after=TemporaryError("Planned")))
+    with pytest.raises(TemporaryError):
+        holder.renew()
+    writes = iter((None, lambda: put(inner, b"another's")))
+
+    def meanwhile(call):
+        """The renewal finds its own earlier one, and somebody else comes before it can write over that."""
+        if call.verb == "store_fileobject" and (change := next(writes, None)):
+            change()
+
+    store.plan = meanwhile
+    with pytest.raises(LeaseLostError):
+        holder.renew()
+    assert inner.get_file(LEASE) == b"another's"
+
+
 def test_a_lease_is_taken_over_after_its_time(plain, clock):
     gone = lease(plain, "a", clock)
     gone.acquire()

@@ -44,7 +44,8 @@ def test_the_form_is_the_documented_one():
 
 @pytest.mark.parametrize("content", [
     b"", b"{", b"[]", b"5", b"{}", b"\xff\xfe", b'{"type":"other","format":1}', b'{"format":1,"layout":"chunked"}',
-    b"x" * 200_000, json.dumps({**OURS, "filler": "x" * 100_000}).encode()])
+    b"x" * 200_000, json.dumps({**OURS, "filler": "x" * 100_000}).encode(),
+    json.dumps(OURS).encode() + b" " * 100_000])
 def test_a_foreign_file_is_no_marker(content):
     assert read_marker(store_with(content)) is None
 
