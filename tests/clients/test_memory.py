@@ -16,7 +16,7 @@ from tests.servers import rclone_s3
 
 MIB = 2**20
 MOST = 64 * MIB
-IDLE_MOST = 135 * MIB
+IDLE_MOST = 130 * MIB
 BLOCK = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(MIB // 32))
 
 

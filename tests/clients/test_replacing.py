@@ -100,6 +100,12 @@ def test_a_hangup_does_not_end_a_service(server: Served) -> None:
     assert server.stop() == 0
 
 
+def test_a_hangup_does_not_end_a_server_in_one_process(tmp_path: Path) -> None:
+    with served("memory://", state=tmp_path / "state") as running:
+        os.kill(running.process.pid, signal.SIGHUP)
+        assert running.stop() == 0
+
+
 def test_a_closed_terminal_ends_the_server_in_order(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     pid, terminal = pty.fork()
