@@ -31,7 +31,7 @@ def get(request: Request) -> Response:
             break
         if node.is_folder and not request.ends_in_slash:
             return empty(301, [("Location", request.href(node))])
-        preconditions.check(request.share)
+        preconditions.check_conditions_of(node, request.share)
         try:
             return _folder(request, node) if node.is_folder else _file(request, node)
         except NoSuchNodeError:

@@ -45,7 +45,7 @@ class HotFiles:
 
     def __init__(self, share: Share, *, limit: int = LIMIT) -> None:
         self._share = share
-        self._kept: Kept[int, HotFile] = Kept(limit)
+        self._kept: Kept[int | None, HotFile] = Kept(limit)
 
     @property
     def size(self) -> int:
@@ -54,15 +54,14 @@ class HotFiles:
 
     def about(self, node: Node) -> HotFile:
         """The headers, and the bytes where they are at hand, of a file as it is now."""
-        content = node.content or 0
-        known = self._kept.get(content)
+        known = self._kept.get(node.content)
         if known is not None and (known.node is node or known.node == node):
             known.node = node  # next time it is the same object
             return known
         file = _described(node)
         if known is not None:
             file.body, file.used = known.body, known.used
-        self._keep(content, file)
+        self._keep(file)
         return file
 
     def body(self, file: HotFile) -> bytes:
@@ -70,7 +69,7 @@ class HotFiles:
         if file.body is None:
             file.body = self._read(file.node)
             file.used = self._share.index.now()
-            self._keep(file.node.content or 0, file)
+            self._keep(file)
         else:
             file.used = self._share.accesses.again(file.node.content or 0, file.used)
         return file.body
@@ -87,8 +86,8 @@ class HotFiles:
                 left -= len(piece)
         return b"".join(pieces)
 
-    def _keep(self, content: int, file: HotFile) -> None:
-        self._kept.put(content, file, _HEAD + (0 if file.body is None else len(file.body)))
+    def _keep(self, file: HotFile) -> None:
+        self._kept.put(file.node.content, file, _HEAD + (0 if file.body is None else len(file.body)))
 
 
 def _described(node: Node) -> HotFile:

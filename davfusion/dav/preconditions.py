@@ -49,8 +49,13 @@ class Preconditions:
 
     def check_conditions(self, view: View) -> None:
         """Raises HttpError 412; 304 for GET and HEAD."""
+        conditional = self._conditions is not UNCONDITIONAL
+        self.check_conditions_of(view.find(self._request.path) if conditional else None, view)
+
+    def check_conditions_of(self, node: Node | None, view: View) -> None:
+        """As `check_conditions`, for what was found at the path of the request."""
         if self._conditions is not UNCONDITIONAL:
-            self._check_http(view.find(self._request.path))
+            self._check_http(node)
         if self._lists and not holds(self._lists, lambda tag: self._state(view, tag)):
             raise HttpError(412, "The If header does not hold")
 
