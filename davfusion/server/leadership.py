@@ -17,7 +17,7 @@ from collections import deque
 from davfusion.server.connection import FusionConnection, Turn
 from davfusion.server.lobby import Lobby
 from davfusion.server.settings import ServerSettings
-from davfusion.server.workers import WorkerPool
+from davfusion.server.workers import Urgency, WorkerPool
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Leadership:
                         return
         except BaseException:
             if not term.over:
-                self._pool.give(self._lead, first=True)
+                self._pool.give(self._lead, Urgency.LEADING)
             raise
         self._vacant.set()
 
@@ -126,7 +126,9 @@ class Leadership:
             return self._answer(connection, term)
         if turn is Turn.ANSWER or turn is Turn.WORK:
             self._lobby.unwatch(connection)
-            self._pool.give(functools.partial(self._work, connection))
+            slow = turn is Turn.ANSWER and connection.method in self._pooled_methods
+            urgency = Urgency.PATIENT if slow else Urgency.USUAL
+            self._pool.give(functools.partial(self._work, connection), urgency)
         elif turn is Turn.CLOSE:
             self._lobby.drop(connection)
         return True
@@ -189,7 +191,7 @@ class Leadership:
                 return
             self._lobby.unwatch_locked(connection)
             term.over = True
-        self._pool.give(self._lead, first=True)
+        self._pool.give(self._lead, Urgency.LEADING)
 
     def _watch(self) -> None:
         """Depose leaders that are kept too long, awake only while there is something to do."""

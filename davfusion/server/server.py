@@ -48,6 +48,7 @@ class FusionServer(wsgi.Server):
         self.requests = WorkerPool(
             keep=settings.threads,
             limit=settings.max_threads + 1,
+            reserve=settings.max_threads // 4,
             idle=settings.thread_idle,
             interrupt=self._interrupted,
         )
@@ -85,8 +86,9 @@ class FusionServer(wsgi.Server):
         self.ready = False
         log.info("server stopping url=%s", self.url)
         self._leadership.see_off()
-        if not self.requests.stop(_SHUTDOWN_WAIT):
-            self._lobby.cut_off()
+        ended = self.requests.stop(_SHUTDOWN_WAIT)
+        self._lobby.cut_off()
+        if not ended:
             self.requests.stop(_SHUTDOWN_WAIT)
         log.info("server stopped url=%s", self.url)
 

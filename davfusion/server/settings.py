@@ -29,7 +29,8 @@ class ServerSettings:
         ("PUT", "DELETE", "MOVE", "COPY", "MKCOL", "PROPPATCH", "LOCK", "UNLOCK", "POST")
     )
     """Methods whose requests are known to wait, for a disk or for each other: each goes to a worker
-    thread at once. Any other request is begun by the leading thread."""
+    thread at once. Any other request is begun by the leading thread. A quarter of `max_threads` is kept
+    for those others, so that slow uploads, however many, do not stop who only reads."""
 
     tls_cert: Path | None = None
     """PEM file with the certificate and its chain; together with `tls_key` it turns TLS on."""

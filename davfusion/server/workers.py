@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 import threading
 import time
@@ -13,6 +14,14 @@ log = logging.getLogger(__name__)
 Task = Callable[[], None]
 
 
+class Urgency(enum.Enum):
+    """Which of the tasks that wait for a thread comes first."""
+
+    LEADING = "before all others"
+    USUAL = "in turn"
+    PATIENT = "after the others, and never in one of the reserved threads"
+
+
 class WorkerPool:
     """Up to `limit` threads; of those that have nothing to do, `keep` stay and the others end after `idle` seconds.
 
@@ -20,49 +29,59 @@ class WorkerPool:
     so that few threads do the work of a quiet server.
     """
 
-    def __init__(self, *, keep: int, limit: int, idle: float, interrupt: Callable[[BaseException], None]) -> None:
-        """`interrupt` is told of a SystemExit or KeyboardInterrupt that a task raises."""
+    def __init__(
+        self, *, keep: int, limit: int, reserve: int, idle: float, interrupt: Callable[[BaseException], None]
+    ) -> None:
+        """`reserve` of the threads are not for patient tasks. `interrupt` is told of a SystemExit or
+        KeyboardInterrupt that a task raises."""
         self._keep = keep
         self._limit = limit
+        self._patient_limit = limit - reserve
         self._idle_seconds = idle
         self._interrupt = interrupt
         self._lock = threading.Lock()
         self._threads: set[_Worker] = set()
         self._idle: list[_Worker] = []
         self._waiting: deque[Task] = deque()
+        self._patient: deque[Task] = deque()
         self._stopping = False
         self._started = 0
 
     @property
     def spare(self) -> bool:
-        """Whether a task given now would begin at once."""
+        """Whether a task given now, unless it is patient, would begin at once."""
         return bool(self._idle) or len(self._threads) < self._limit
 
     @property
     def crowded(self) -> bool:
         """Whether tasks wait for a thread."""
-        return bool(self._waiting)
+        return bool(self._waiting or self._patient)
 
-    def give(self, task: Task, *, first: bool = False) -> None:
-        """Have the task carried out, as soon as a thread is free; `first` puts it before all that wait."""
+    def give(self, task: Task, urgency: Urgency = Urgency.USUAL) -> None:
+        """Have the task carried out, as soon as there is a thread for it."""
         with self._lock:
-            if self._idle:
-                worker = self._idle.pop()
-                worker.task = task
-                worker.wake.release()
-                return
-            if len(self._threads) < self._limit and self._start(task):
-                return
-            if first:
-                self._waiting.appendleft(task)
-            else:
+            if urgency is not Urgency.PATIENT or self._busy < self._patient_limit:
+                if self._idle:
+                    worker = self._idle.pop()
+                    worker.task = task
+                    worker.wake.release()
+                    return
+                if len(self._threads) < self._limit and self._start(task):
+                    return
+            if urgency is Urgency.PATIENT:
+                self._patient.append(task)
+            elif urgency is Urgency.USUAL:
                 self._waiting.append(task)
+            else:
+                self._waiting.appendleft(task)
 
     def next_task(self, worker: _Worker) -> Task | None:
         """Wait for the worker's next task; None: it is to end."""
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
+            if self._patient and self._busy <= self._patient_limit:
+                return self._patient.popleft()
             if self._stopping:
                 self._threads.discard(worker)
                 return None
@@ -95,6 +114,10 @@ class WorkerPool:
         for worker in workers:
             worker.join(max(deadline - time.monotonic(), 0))
         return not any(worker.is_alive() for worker in workers)
+
+    @property
+    def _busy(self) -> int:
+        return len(self._threads) - len(self._idle)
 
     def _start(self, task: Task) -> bool:
         self._started += 1

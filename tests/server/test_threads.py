@@ -84,6 +84,27 @@ def test_more_blocking_requests_than_threads_wait_their_turn(start: Start) -> No
     assert len(server.app.calls) == 8
 
 
+def test_slow_uploads_leave_threads_to_others(start: Start) -> None:
+    """More of them than threads, each past what is taken in ahead; who reads is served, also where it blocks."""
+    server = start(threads=1, max_threads=8)
+    body = b"a" * 40_000
+    with contextlib.ExitStack() as stack:
+        uploads = [stack.enter_context(server.connect()) for _ in range(20)]
+        for wire in uploads:
+            wire.send(b"PUT /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 40000\r\n\r\n" + body[:20_000])
+        until(lambda: len(server.app.calls) == 6)
+        reader = stack.enter_context(server.connect())
+        reader.send(HOLD)
+        assert server.app.entered.wait(5)
+        assert max(latencies(server, 100)) < 1.0
+        assert len(server.app.calls) == 107
+        server.app.release.set()
+        assert reader.answer().body == b"held"
+        for wire in uploads:
+            wire.send(body[20_000:])
+            assert wire.answer().body.startswith(b"40000 ")
+
+
 def test_a_pipelining_client_shares_the_leader(start: Start) -> None:
     """A request that arrives while another connection holds hundreds is answered next."""
 
