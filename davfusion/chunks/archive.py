@@ -35,6 +35,9 @@ TRIAL = 1024 * 1024
 LARGEST = 2**31 - 2**20
 """Bytes of an archive with all that `finish` adds."""
 
+LARGEST_MEMBER = 2_000_000_000
+"""Bytes; a little less than the archive, because a member may grow by being deflated."""
+
 MOST_MEMBERS = 65_000
 
 _LOCAL_HEADER = 30
@@ -48,12 +51,20 @@ _EARLIEST = 315532800
 _LATEST = 4354819198
 
 
+class _Zip(zipfile.ZipFile):
+    """A ZIP that is ended by `close` only; the standard one also writes its directory when it is forgotten."""
+
+    def __del__(self) -> None:
+        return
+
+
 class ArchiveWriter:
     """Writes one archive to a file object that stands at its beginning. For one thread and one use.
 
-    `path` is where the archive will lie in the store; the parts name it. With `compress`, members that shrink by a
-    tenth are deflated (longer ones by their first TRIAL bytes, and always at level 6). A file object that cannot seek
-    works: sizes follow the bytes of members then. Memory is the manifest, about 1 KiB a member, and two pieces.
+    Nothing is complete before `finish`; a writer that is given up needs no end. `path` is where the archive will lie
+    in the store; the parts name it. With `compress`, members that shrink by a tenth are deflated (longer ones by their
+    first TRIAL bytes, and always at level 6). A file object that cannot seek works: sizes follow the bytes of members
+    then. Memory is the manifest, about 1 KiB a member, and two pieces.
     """
 
     def __init__(self, file: BinaryIO, path: str, *, compress: bool = False, level: int = LEVEL,
@@ -63,7 +74,7 @@ class ArchiveWriter:
         self.path = path
         self.size = 0
         """Bytes written so far; after `finish`, those of the whole archive."""
-        self._zip = zipfile.ZipFile(file, "w", allowZip64=False)
+        self._zip = _Zip(file, "w", allowZip64=False)
         self._compress, self._level = compress, level
         self._names = MemberNames(MANIFEST)
         self._manifest = ManifestWriter(share)
@@ -116,7 +127,9 @@ class ArchiveWriter:
 
     def _check_room(self, path: str, size: int) -> None:
         member = size + size // 1000 + 20 * len(path) + 2048
-        if self.count >= MOST_MEMBERS or self.size + member + self._manifest.size + self._directory > LARGEST:
+        if size > LARGEST_MEMBER or self.count >= MOST_MEMBERS:
+            raise ArchiveFullError(f"An archive cannot hold a file of {size} bytes, or more than {MOST_MEMBERS} files")
+        if self.size + member + self._manifest.size + self._directory > LARGEST:
             raise ArchiveFullError(f"The archive has no room for {size} more bytes")
 
     def _method(self, first: bytes) -> Method:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -25,6 +24,9 @@ PIECE = 256 * 1024
 
 LONGEST_LINE = 256 * 1024 * 1024
 """Bytes; a longer line is damage, so that no object can fill the memory."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+"""Asks zlib for the format of RFC 1952, with no name and no time in its header."""
 
 _HEX = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
@@ -55,7 +57,8 @@ class EntryWriter:
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
         _check_header(header)
-        self._gzip = gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=file, mtime=0)
+        self._file = file
+        self._packer = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
         self._waiting: list[str] = []
         self._length = 0
         self._seen = _Seen()
@@ -71,7 +74,7 @@ class EntryWriter:
         """Write the end. The file object is complete then, and not flushed."""
         self._write(dump({"end": self._seen.count}))
         self._flush()
-        self._gzip.close()
+        self._file.write(self._packer.flush())
 
     def _write(self, text: str) -> None:
         self._waiting.append(text)
@@ -80,7 +83,8 @@ class EntryWriter:
             self._flush()
 
     def _flush(self) -> None:
-        self._gzip.write(("\n".join(self._waiting) + "\n").encode("ascii") if self._waiting else b"")
+        text = "".join(f"{line}\n" for line in self._waiting)
+        self._file.write(self._packer.compress(text.encode("ascii")))
         self._waiting.clear()
         self._length = 0
 
@@ -206,7 +210,7 @@ def _texts(pieces: Iterable[bytes], path: str) -> Iterator[bytes]:
 
 def _unpacked(pieces: Iterable[bytes], path: str) -> Iterator[bytes]:
     """The content of one gzip member (RFC 1952) that ends where the pieces end, checksum and length checked."""
-    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    unpacker = zlib.decompressobj(wbits=_GZIP)
     try:
         for piece in pieces:
             while piece and not unpacker.eof:

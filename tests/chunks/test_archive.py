@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import gc
 import hashlib
 import io
 import json
 import random
 import subprocess
+import sys
 import time
 import tracemalloc
 import unicodedata
@@ -201,6 +203,24 @@ def test_a_stream_that_ends_early_is_refused(length):
         writer.add_stream(1, "/a", TIME, io.BytesIO(bytes(length)), TRIAL + 10)
 
 
+def test_an_archive_that_is_given_up_writes_nothing_more(monkeypatch):
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    file = io.BytesIO()
+    writer = ArchiveWriter(file, ARCHIVE)
+    writer.add(1, "/a", TIME, b"x")
+    written = file.getvalue()
+    del writer
+    gc.collect()
+    assert file.getvalue() == written
+    writer = ArchiveWriter(file, ARCHIVE)
+    writer.add(1, "/a", TIME, b"x")
+    file.close()
+    del writer
+    gc.collect()
+    assert complaints == []
+
+
 def test_a_given_checksum_is_taken():
     writer = ArchiveWriter(file := io.BytesIO(), ARCHIVE)
     writer.add(1, "/a", TIME, b"x", sha256="ab" * 32)
@@ -254,6 +274,23 @@ def test_a_full_archive_refuses_more_and_stays_good(monkeypatch):
     assert 50_000 < writer.size < 100_000
     assert zipfile.ZipFile(file).testzip() is None
     assert len(read_manifest(stored(file.getvalue()), ARCHIVE).members) == writer.count
+
+
+class Zeros(io.RawIOBase):
+    """A file of so many zeros, for which nobody needs the room."""
+
+    def read(self, size=-1):
+        return bytes(size)
+
+
+def test_a_file_that_needs_zip64_is_refused_before_it_is_read():
+    writer = ArchiveWriter(file := Pipe(), ARCHIVE)
+    for size in (2**31 - 2**21, 2**31, 2**40):
+        with pytest.raises(ArchiveFullError):
+            writer.add_stream(1, "/a", TIME, Zeros(), size)
+    writer.add(1, "/a", TIME, b"x")
+    writer.finish()
+    assert zipfile.ZipFile(io.BytesIO(file.data)).read("a") == b"x"
 
 
 def test_too_many_members_are_refused(monkeypatch):

@@ -1,6 +1,7 @@
 """Entries come back as they were written, and nothing that was damaged passes for an entry."""
 
 import dataclasses
+import gc
 import gzip
 import io
 import json
@@ -234,6 +235,16 @@ def test_a_line_without_end_does_not_fill_the_memory(monkeypatch):
     with pytest.raises(DamagedError, match="too long"):
         read_entry(pieces(), "/journal/x")
     assert unpacked < 2**22
+
+
+def test_an_entry_that_is_given_up_writes_nothing_more():
+    file = io.BytesIO()
+    writer = EntryWriter(file, header())
+    writer.add(node(2))
+    written = file.getvalue()
+    del writer
+    gc.collect()
+    assert file.getvalue() == written
 
 
 @pytest.mark.parametrize("line", [
