@@ -231,7 +231,7 @@ class FusionConnection:
             data = stream.take()
             if data is None:
                 return False
-            if data[:2] != b"\r\n" and data.find(_HEAD_END) == len(data) - 4:
+            if data.endswith(_HEAD_END) and data.find(_HEAD_END) == len(data) - 4 and data[0] != 0x0D:
                 return self._begin(data[:-4])
             self._ended = not data
             buffer += data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 
 import pytest
@@ -226,3 +227,46 @@ def test_idle_connection_is_closed_in_silence(start: Start) -> None:
         assert used.ask(get(b"/ok")).status == 200
         assert fresh.ended()
         assert used.ended()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7])
+def test_a_head_that_comes_in_pieces(server: Running, size: int) -> None:
+    request = b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"
+    with server.connect() as wire:
+        wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(2):
+            for at in range(0, len(request), size):
+                wire.send(request[at : at + size])
+                time.sleep(0.002)
+            assert wire.answer().body == b"ok"
+
+
+def test_fields_that_were_known_are_not_taken_for_others(server: Running) -> None:
+    """Header lines may be the same as in the request before; what the request line says may not be mixed up."""
+    same = b"Host: first\r\nX-Note: same\r\n\r\n"
+    with server.connect() as wire:
+        for line, host in [
+            (b"GET /environ HTTP/1.1", "first"),
+            (b"GET http://second/environ HTTP/1.1", "second"),
+            (b"GET /environ HTTP/1.1", "first"),
+            (b"GET /environ?a HTTP/1.1", "first"),
+        ]:
+            shown = json.loads(wire.ask(line + b"\r\n" + same).body)
+            assert (shown["HTTP_HOST"], shown["HTTP_X_NOTE"]) == (host, "same")
+        assert json.loads(wire.ask(b"GET /environ HTTP/1.1\r\nHost: first\r\n\r\n").body).get("HTTP_X_NOTE") is None
+        assert wire.ask(b"GET /environ HTTP/1.0\r\n" + same).headers["connection"] == "close"
+        assert wire.ended()
+
+
+def test_an_application_that_changes_its_environ_changes_no_other(start: Start) -> None:
+    def app(environ, start_response):
+        seen = environ.get("HTTP_X_NOTE"), environ.get("added")
+        environ["HTTP_X_NOTE"] = "spoilt"
+        environ["added"] = "yes"
+        start_response("200 OK", [])
+        return [repr(seen).encode()]
+
+    server = start(app)
+    with server.connect() as wire:
+        for _ in range(3):
+            assert wire.ask(b"GET / HTTP/1.1\r\nHost: x\r\nX-Note: a\r\n\r\n").body == b"('a', None)"
