@@ -1,7 +1,8 @@
 """Room for contents: the limit of the cache, eviction between two watermarks, back-pressure.
 
 What counts is everything in the state directory, once: cache files, bodies on their way in, the index with its log. The
-index counts by its pages in use, and small contents lie in them: eviction frees their pages for others like them.
+index counts by its pages in use, and small contents lie in them: eviction frees their pages for others like them. What
+is in the log only counts as pages too, since that is where it goes.
 Only clean contents go; when new data alone fills the cache, writers are slowed first and refused
 then, before their body is read. Nothing that was accepted fails.
 """

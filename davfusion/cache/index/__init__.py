@@ -171,7 +171,7 @@ class Index:
         return self._database.data_version()
 
     def size(self) -> int:
-        """Bytes of the index on disk, without what is free in it."""
+        """Bytes that the index takes on disk, without what is free in it."""
         return self._database.size()
 
     def close(self) -> None:

@@ -240,10 +240,11 @@ class Database:
         return int(self.reader().execute("PRAGMA data_version").fetchone()[0])
 
     def size(self) -> int:
-        """Bytes of the database and its log on disk, without pages of the database that are free to be used again."""
+        """Bytes of the pages in use, on disk or soon, and of the log; pages that are free to be used again not."""
+        pages, free = (int(self.reader().execute(f"PRAGMA {name}").fetchone()[0])
+                       for name in ("page_count", "freelist_count"))
         log = self._path.with_name(self._path.name + "-wal")
-        free = int(self.reader().execute("PRAGMA freelist_count").fetchone()[0]) * self._page
-        return max(0, self._path.stat().st_size - free) + (log.stat().st_size if log.exists() else 0)
+        return (pages - free) * self._page + (log.stat().st_size if log.exists() else 0)
 
     def close(self) -> None:
         """Close all connections; nothing may use the database afterwards."""
