@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -285,3 +287,61 @@ def test_a_flush_writes_only_when_something_was_committed(tmp_path: Path) -> Non
     database.flush()
     assert (tmp_path / "index.db-wal").read_bytes() == flushed
     database.close()
+
+
+def test_writers_that_come_together_share_commits(database: Database) -> None:
+    together = threading.Barrier(8)
+
+    def write() -> None:
+        for _ in range(50):
+            together.wait(30)
+            database.write(add("n"))
+
+    before = database._commits
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(write) for _ in range(8)]:
+            future.result()
+    assert count(database, "n") == 400
+    assert database._commits - before < 200
+
+
+def test_who_writes_alone_waits_for_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: database.write(add("n")), range(100)))
+    database.write(add("n"))  # the others do not come: that is noticed
+    monkeypatch.setattr("davfusion.cache.index.database.GATHERING", 60.0)
+    began = time.monotonic()
+    for _ in range(20):
+        database.write(add("n"))
+    assert time.monotonic() - began < 30
+
+
+def test_the_turn_of_a_killed_process_passes_on(tmp_path: Path) -> None:
+    database = Database(tmp_path / "index.db")
+    program = ("import sys; from pathlib import Path; from davfusion.cache.index.turn import Turn\n"
+               "with Turn(Path(sys.argv[1])).taken():\n    print('mine', flush=True); sys.stdin.read()")
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "index.db.turn")],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"mine\n"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(database.write, add("n"))
+        assert not waiting.done()
+        process.kill()
+        process.wait()
+        waiting.result(10)
+    assert count(database, "n") == 1
+    database.close()
+
+
+def test_an_index_without_turns_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems refuse such locks: SQLite's own keep writers apart then."""
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr("davfusion.cache.index.turn.fcntl.flock", refuse)
+    first, second = Database(tmp_path / "index.db"), Database(tmp_path / "index.db")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: (first, second)[number % 2].write(add("n")), range(100)))
+    assert count(first, "n") == 100
+    first.close()
+    second.close()
