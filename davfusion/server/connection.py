@@ -7,11 +7,11 @@ import enum
 import logging
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from davfusion.server.arrival import Arrival
 from davfusion.server.body import Body, ChunkedBody, KnownLengthBody
 from davfusion.server.errors import BadBody, BadRequest, ClientDisconnected, ResponseFailed
 from davfusion.server.gateway import Environ, WsgiApp, request_environ, run
@@ -24,10 +24,7 @@ from davfusion.server.tls import PLAIN_HTTP_REFUSED, Tls, handshake, speaks_plai
 log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_HEAD_END = b"\r\n\r\n"
-_BODY_AHEAD = 16 * 1024
 _KEPT_FIELDS = 2 * 1024
-_RESET = struct.pack("ii", 1, 0)
 _TIMEOUT = BadRequest("408 Request Timeout", "The request head did not arrive in time.")
 
 
@@ -85,10 +82,8 @@ class FusionConnection:
         # Complete from the start, it has no state that a request could leave to the next.
         self._no_body = KnownLengthBody(self.stream, 0)
         self._shaking_hands = service.tls is not None
-        self._head: RequestHead | None = None
-        self._head_since: float | None = None
-        self._body_since: float | None = None
-        self._blank_skipped = False
+        self._handshake_since: float | None = None
+        self._arrival = Arrival(self.stream, service.parser, service.settings)
         self._ended = False
         self._linger_since = self._linger_until = 0.0
 
@@ -99,21 +94,23 @@ class FusionConnection:
     @property
     def unused(self) -> bool:
         """No request has come so far, or one has begun to come."""
-        return self.requests_seen == 0 or self._head_since is not None or self._head is not None
+        return self.requests_seen == 0 or self._arrival.begun
 
     @property
     def method(self) -> str:
         """Of the request that is to be answered."""
-        return self._head.method if self._head else ""
+        head = self._arrival.head
+        return head.method if head else ""
 
     def deadline(self) -> float:
         """Until when the connection may rest (time.monotonic)."""
         if self.lingering:
             return self._linger_until
-        if self._body_since is not None:
-            return self._body_since + self.stream.incoming.allowance()
-        if self._head_since is not None:
-            return self._head_since + self._service.settings.head_timeout
+        if self._handshake_since is not None:
+            return self._handshake_since + self._service.settings.head_timeout
+        request_deadline = self._arrival.deadline
+        if request_deadline is not None:
+            return request_deadline
         return self.resting_since + self._service.settings.idle_timeout
 
     def receive(self) -> Turn:
@@ -123,9 +120,9 @@ class FusionConnection:
         if self._shaking_hands:
             return Turn.WORK
         try:
-            if self._head is None and not self._take_head():
-                return Turn.CLOSE if self._ended else Turn.REST
-            return Turn.ANSWER if self._body_at_hand() else Turn.REST
+            if self._arrival.come(self._fields):
+                return Turn.ANSWER
+            return Turn.CLOSE if self._arrival.ended else Turn.REST
         except BadRequest as bad:
             return self._refuse_head(bad)
         except OSError as broken:
@@ -134,10 +131,10 @@ class FusionConnection:
 
     def answer(self) -> Turn:
         """Let the application answer the request that was received."""
-        head, self._head = self._head, None
+        head = self._arrival.take()
         if head is None:
             return Turn.REST
-        self._body_since = None
+        self.requests_seen += 1
         try:
             if self._exchange(head):
                 return Turn.AGAIN if self.stream.has_data() else Turn.REST
@@ -165,14 +162,11 @@ class FusionConnection:
 
     def is_late(self) -> bool:
         """At the deadline: whether the application is to see that the body did not come; else `end_early`."""
-        if self._body_since is None:
-            return False
-        self.stream.incoming.exhaust()
-        return True
+        return self._arrival.give_up_waiting()
 
     def end_early(self) -> None:
         """Close at the deadline, telling a client that began a request what was wrong."""
-        if self._head_since is not None and not self.lingering and not self._shaking_hands:
+        if self._arrival.head_since is not None and not self.lingering:
             log.info("request refused client=%s status=%r", self.remote_addr, _TIMEOUT.status)
             self.stream.send_now(refusal(_TIMEOUT, self._service.identity))
         self.close()
@@ -214,84 +208,14 @@ class FusionConnection:
                 self._linger()
                 return False
             self.stream.sock = tls.wrap(self.stream.sock)
-            self._head_since = time.monotonic()
+            self._handshake_since = time.monotonic()
         sock = self.stream.sock
         if not isinstance(sock, ssl.SSLSocket) or not handshake(sock):
             return False
         self._shaking_hands = False
-        self._head_since = None
+        self._handshake_since = None
         self._environ |= tls_environ(sock)
         return True
-
-    def _take_head(self) -> bool:
-        """Read on in the head of a request; False where it is not all there, or `_ended` where none will come."""
-        stream = self.stream
-        buffer = stream.buffer
-        if not buffer:
-            data = stream.take()
-            if data is None:
-                return False
-            if data.endswith(_HEAD_END) and data.find(_HEAD_END) == len(data) - 4 and data[0] != 0x0D:
-                return self._begin(data[:-4])
-            self._ended = not data
-            buffer += data
-        start = 0
-        while not self._ended:
-            if not self._blank_skipped and buffer.startswith(b"\r\n"):
-                # RFC 9112 section 2.2: some clients send one line end too many after a body.
-                self._blank_skipped = True
-                del buffer[:2]
-            end = buffer.find(_HEAD_END, start)
-            if end >= 0:
-                raw = bytes(buffer[:end])
-                del buffer[: end + 4]
-                return self._begin(raw)
-            if buffer:
-                self._service.parser.check_partial(buffer)
-            start = max(len(buffer) - 3, 0)
-            size = stream.fill()
-            if size is None:
-                if self._head_since is None and buffer:
-                    self._head_since = time.monotonic()
-                return False
-            self._ended = size == 0
-        return False
-
-    def _begin(self, raw: bytes) -> bool:
-        """Begin a request, given its head without the blank line; True."""
-        self._head_since = None
-        self._blank_skipped = False
-        self.requests_seen += 1
-        self._head = self._service.parser.parse(raw, self._fields)
-        self.stream.incoming.reset()
-        self.stream.outgoing.reset()
-        return True
-
-    def _body_at_hand(self) -> bool:
-        """Whether so much of the body is here that a client that crawls cannot hold a thread with it."""
-        head = self._head
-        if head is None or not (head.fields.content_length or head.fields.chunked) or head.fields.expects_continue:
-            return True
-        incoming = self.stream.incoming
-        while not self._enough_of_body(head):
-            size = self.stream.fill()
-            now = time.monotonic()
-            if self._body_since is not None:
-                incoming.waited += now - self._body_since
-            self._body_since = now
-            if size is None:
-                return incoming.allowance() <= 0
-            if size == 0:
-                return True
-            incoming.moved += size
-        return True
-
-    def _enough_of_body(self, head: RequestHead) -> bool:
-        buffer = self.stream.buffer
-        if head.fields.chunked:
-            # The last chunk and the trailers end with an empty line, whatever is in them.
-            return len(buffer) >= _BODY_AHEAD or _HEAD_END in buffer
-        return len(buffer) >= min(head.fields.content_length, _BODY_AHEAD)
 
     def _exchange(self, head: RequestHead) -> bool:
         """One request and its response; whether another may follow. `_ended` says not even to linger."""
@@ -307,12 +231,12 @@ class FusionConnection:
             # A client that asked for the end and has sent everything needs no patience.
             self._ended = not head.fields.keep_alive and body.complete and not self.stream.buffer
             if self._ended:
-                self._say_goodbye()
+                self.stream.say_goodbye()
             return False
         if response.sent and response.status is not None:
             self._ended = True
             if response.until_close:
-                self._reset()
+                self.stream.reset_at_close()
         return False
 
     def _respond(self, head: RequestHead, body: Body, response: Response) -> bool:
@@ -364,7 +288,7 @@ class FusionConnection:
 
     def _linger(self) -> Turn:
         """Say that nothing more comes from here, and wait in the lobby for the client's end."""
-        self._say_goodbye()
+        self.stream.say_goodbye()
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -374,14 +298,3 @@ class FusionConnection:
         self._linger_since = time.monotonic()
         self._linger_until = self._linger_since + self._service.settings.linger_timeout
         return Turn.REST
-
-    def _say_goodbye(self) -> None:
-        """End a TLS stream so that the client knows that nothing was cut off."""
-        if isinstance(self.socket, ssl.SSLSocket):
-            with contextlib.suppress(OSError, ValueError):
-                self.socket.unwrap()
-
-    def _reset(self) -> None:
-        """Make the close visible as a failure where the end of the stream would look like success."""
-        with contextlib.suppress(OSError):
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
 import ssl
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from collections.abc import Callable
 from davfusion.server.settings import ServerSettings
 
 HEAD_READ = 16 * 1024
+_RESET = struct.pack("ii", 1, 0)
 _SENDFILE_MAX = 1 << 30
 _MSG_MORE = getattr(socket, "MSG_MORE", 0)
 _NOTHING_TO_READ = (BlockingIOError, ssl.SSLWantReadError)
@@ -161,6 +164,17 @@ class SocketStream:
             self.sock.send(data)
         except OSError:
             return
+
+    def say_goodbye(self) -> None:
+        """End a TLS stream so that the client knows that nothing was cut off."""
+        if isinstance(self.sock, ssl.SSLSocket):
+            with contextlib.suppress(OSError, ValueError):
+                self.sock.unwrap()
+
+    def reset_at_close(self) -> None:
+        """Make the close visible as a failure where the end of the stream would look like success."""
+        with contextlib.suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Send `count` bytes of an open file from `offset`; fewer where the file ends, as returned.
