@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _KEPT_FIELDS = 2 * 1024
+_QUICK = 0.002
 _TIMEOUT = BadRequest("408 Request Timeout", "The request head did not arrive in time.")
 
 
@@ -72,6 +73,8 @@ class FusionConnection:
         self.lingering = False
         self.postponed = False
         """The lobby has noted it to be attended to again."""
+        self.dawdles = False
+        """Its last request kept the leader too long: the next goes to another thread at once."""
         self.resting_since = 0.0
         """When the lobby began to wait for it (time.monotonic)."""
         self._service = service
@@ -153,7 +156,9 @@ class FusionConnection:
             return Turn.CLOSE
         while (turn := self.receive()) is Turn.ANSWER:
             follows = self.method in self._service.settings.pooled_methods
+            began = time.monotonic()
             turn = self.answer()
+            self.dawdles = self.dawdles and time.monotonic() - began > _QUICK
             if turn is Turn.CLOSE or self.lingering or self._service.crowded():
                 break
             if turn is Turn.REST and not (follows and self.stream.wait_readable(self._service.settings.sticky_wait)):

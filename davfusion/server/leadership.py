@@ -135,7 +135,8 @@ class Leadership:
 
     def _at_once(self, connection: FusionConnection) -> bool:
         # Without a thread that could follow, the leader would be caught in the first request that waits.
-        return not self._stopping and connection.method not in self._pooled_methods and self._pool.spare
+        waits = connection.dawdles or connection.method in self._pooled_methods
+        return not waits and not self._stopping and self._pool.spare
 
     def _answer(self, connection: FusionConnection, term: _Term) -> bool:
         turn = Turn.CLOSE
@@ -180,8 +181,11 @@ class Leadership:
         else:
             self._pool.give(functools.partial(self._work, connection))
 
-    def _depose(self, term: _Term) -> None:
-        """Let another thread lead while this term's leader is answering, if it is."""
+    def _depose(self, term: _Term, *, dawdles: bool = False) -> None:
+        """Let another thread lead while this term's leader is answering, if it is.
+
+        `dawdles` is what is remembered of the connection that it is answering on.
+        """
         with self._lobby.lock:
             if not term.serving:
                 return
@@ -190,6 +194,7 @@ class Leadership:
             except IndexError:
                 return
             self._lobby.unwatch_locked(connection)
+            connection.dawdles = dawdles
             term.over = True
         self._pool.give(self._lead, Urgency.LEADING)
 
@@ -201,7 +206,7 @@ class Leadership:
             count = term.count
             time.sleep(_PATIENCE)
             if term is self._term and count == term.count:
-                self._depose(term)
+                self._depose(term, dawdles=True)
                 quiet += 1
             else:
                 quiet = 0

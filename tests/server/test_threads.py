@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import statistics
 import threading
@@ -216,6 +217,34 @@ class Dawdling(ProbeApp):
     def do_dawdle(self, environ, start_response):
         time.sleep(int(environ["QUERY_STRING"]) / 1000)
         return self.do_environ(environ, start_response)
+
+
+def test_a_connection_that_keeps_leaders_waiting_is_not_led_any_more(start: Start) -> None:
+    """Each leader that is deposed costs all others its patience; one client brings that about once, not every time."""
+    leaders: list[int] = []
+
+    class Noting(Dawdling):
+        def do_ok(self, environ, start_response):
+            leaders.append(threading.get_ident())
+            return super().do_ok(environ, start_response)
+
+    server = start(Noting())
+    with server.connect() as slow, server.connect() as quick:
+        for _ in range(20):
+            slow.send(get("/dawdle?40"))
+            for _ in range(20):
+                assert quick.ask(OK).body == b"ok"
+            assert slow.answer().status == 200
+        changes = sum(a != b for a, b in itertools.pairwise(leaders))
+        assert changes <= 4, changes
+        # Quick again, it is trusted again.
+        for _ in range(3):
+            assert slow.ask(OK).body == b"ok"
+        del leaders[:]
+        for _ in range(5):
+            assert slow.ask(OK).body == b"ok"
+            assert quick.ask(OK).body == b"ok"
+        assert len(set(leaders)) == 1
 
 
 def test_leaders_are_deposed_at_any_moment(start: Start) -> None:
