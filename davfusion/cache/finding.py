@@ -53,7 +53,7 @@ class Finder:
             return kept.node
         if path != "/":
             sight = self._index.view().paths.look_up(path)
-            if sight is not None and sight.in_folder and sight.known_above and self._is_fresh(sight):
+            if sight is not None and sight.in_folder and self._is_known(sight):
                 return self._seen(path, generation, sight, kept)
         return self._find_listed(path, generation)
 
@@ -67,19 +67,25 @@ class Finder:
             record = self._index.view().nodes.get(folder.id)
         if record is None:
             return -math.inf
-        return (record.listed or 0.0) + self._revalidate_after if record.is_synced else math.inf
+        return self._until(synced=record.is_synced, listed=record.listed)
 
-    def _is_fresh(self, sight: Sight) -> bool:
-        """Whether the folder needs no listing. A clock that was set back makes a listing old."""
+    def _is_known(self, sight: Sight) -> bool:
+        """Whether nothing needs to be listed. A clock that was set back makes a listing old."""
+        if self._lister.knows_all:
+            return True
         listed = sight.folder_listed or 0.0
-        return not sight.folder_is_synced or (
-            listed > 0 and 0 <= self._index.now() - listed < self._revalidate_after)
+        return bool(sight.known_above) and (not sight.folder_is_synced or (
+            listed > 0 and listed <= self._index.now() < self._until(synced=True, listed=listed)))
+
+    def _until(self, *, synced: bool, listed: float | None) -> float:
+        """When the listing of a folder is too old, in seconds since the epoch."""
+        return (listed or 0.0) + self._revalidate_after if synced and not self._lister.knows_all else math.inf
 
     def _seen(self, path: str, generation: int, sight: Sight, kept: _Found | None) -> Node | None:
         if sight.id is None:
             return None
         node = kept.node if kept is not None and kept.sight == sight else self._index.view().node(sight, path)
-        until = (sight.folder_listed or 0.0) + self._revalidate_after if sight.folder_is_synced else math.inf
+        until = self._until(synced=bool(sight.folder_is_synced), listed=sight.folder_listed)
         self._keep(_Found(node, generation, self._index.now(), until, sight))
         return node
 

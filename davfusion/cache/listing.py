@@ -47,6 +47,9 @@ class Freshness:
 class FolderLister(Protocol):
     """Keeps folders as fresh as promised. Thread-safe."""
 
+    knows_all: bool
+    """Nobody else changes the store: `ensure` never asks anything."""
+
     def ensure(self, folder: Record) -> bool:
         """Make sure that a folder's children are known and fresh enough; returns whether anything was asked."""
 
@@ -59,6 +62,8 @@ class FolderLister(Protocol):
 
 class Lister:
     """Refreshes folders on demand. Thread-safe; one listing of a folder at a time in this process."""
+
+    knows_all = False
 
     def __init__(self, index: Index, store: Store, freshness: Freshness) -> None:
         self._index = index

@@ -181,6 +181,8 @@ class ChunkedLayout:
 class KnownFolders:
     """All folders are known."""
 
+    knows_all = True
+
     def ensure(self, folder: Record) -> bool:
         """It is known already."""
         del folder

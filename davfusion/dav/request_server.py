@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-from wsgiref.types import StartResponse
+from collections.abc import Callable
 
 from wsgidav.request_server import RequestServer
 
@@ -29,7 +27,10 @@ _REFUSED = ("POST", "PATCH", "TRACE", "CONNECT")
 
 
 class ShareRequestServer(RequestServer):  # type: ignore[misc]  # WsgiDAV has no types
-    """Plain functions in place of WsgiDAV's generators. Thread-safe: holds nothing of a request."""
+    """Plain functions in place of WsgiDAV's generators; DavFusionApp calls `answer`, nobody calls the object itself.
+
+    Thread-safe: holds nothing of a request.
+    """
 
     def answer(self, request: Request) -> Response:
         """The answer of the method. Raises HttpError 403, 405 and 501, and whatever the method raises."""
@@ -44,9 +45,3 @@ class ShareRequestServer(RequestServer):  # type: ignore[misc]  # WsgiDAV has no
         if request.read_only:
             raise HttpError(403, "This share can only be read")
         return method(request)
-
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer the Request in `environ["davfusion.request"]`; raises whatever `answer` raises, before the head."""
-        response = self.answer(environ["davfusion.request"])
-        start_response(response.status_line, response.headers)
-        return response.body

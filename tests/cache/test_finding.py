@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from davfusion.cache.index import Index
 from davfusion.cache.index.paths import DEEPEST
+from davfusion.cache.parts import ChunkedLayout
 from davfusion.cache.share import Share
 from davfusion.store.memory import MemoryStore
-from tests.cache.world import save, store_bytes
+from tests.cache.world import Clock, save, store_bytes
 
 
 @pytest.fixture
@@ -69,6 +71,22 @@ def test_after_a_commit_one_statement_tells_that_it_is_the_same(share: Share) ->
     with Statements(share) as statements:
         assert share.find(f"{folder}/f") is found
     assert len(statements) == 2, statements
+
+
+def test_where_nobody_else_changes_the_store_nothing_ever_becomes_old(tmp_path: Path, store: MemoryStore) -> None:
+    clock = Clock()
+    (tmp_path / "state").mkdir()
+    share = Share(tmp_path / "state", store, layout=ChunkedLayout(),
+                  index=Index(tmp_path / "state" / "index.db", clock=clock))
+    share.make_folder("/a")
+    save(share, "/a/f", b"x")
+    clock.advance(1_000_000)
+    with Statements(share) as statements:
+        found = share.find("/a/f")
+        assert share.find("/a/f") is found is not None
+        assert share.find("/a") is not None
+    assert [each.split()[0] for each in statements] == ["PRAGMA", "SELECT", "PRAGMA", "PRAGMA", "SELECT"]
+    share.close()
 
 
 def test_one_statement_tells_that_nothing_is_there(share: Share) -> None:
