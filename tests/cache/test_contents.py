@@ -342,3 +342,23 @@ def test_what_the_disk_does_not_take_passes_through(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", _PASSING, str(tmp_path / "state"), str(tmp_path / "store")],
                          capture_output=True, text=True, timeout=60)
     assert run.stdout == "True\n", run
+
+
+def test_files_are_flushed_each_and_their_folders_once(files: ContentFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for number in range(6):
+        name = f"{number % 2:02x}" + f"{number:030x}"
+        files.path(name).parent.mkdir(exist_ok=True)
+        files.path(name).write_bytes(b"x")
+        names.append(name)
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert files.flush_files([*names, "ff" * 16]) == names, "one that is gone is no error"
+    assert flushed[:6] == [str(files.path(name)) for name in names], "the bytes before the names"
+    assert sorted(flushed[6:]) == sorted({str(files.path(name).parent) for name in names})
