@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 PIECE = 65536
@@ -48,6 +48,10 @@ class Proxy:
         """Connections accepted since the start."""
         return int(self._tell("connections"))
 
+    def sent(self) -> int:
+        """Bytes that clients have sent since the start, heads of requests included."""
+        return int(self._tell("sent"))
+
     def _tell(self, command: str) -> str:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(command + "\n")
@@ -74,7 +78,7 @@ class _Relay:
     def __init__(self, target: int, latency: float) -> None:
         self.target, self.latency = target, latency
         self.port = 0
-        self.accepted = 0
+        self.accepted = self.sent = 0
         self.server: asyncio.Server | None = None
         self.writers: set[asyncio.StreamWriter] = set()
         self.passing = asyncio.Event()
@@ -103,10 +107,14 @@ class _Relay:
             self.writers.discard(writer)
             return
         self.writers.add(far_writer)
-        await asyncio.gather(self.relay(reader, far_writer), self.relay(far_reader, writer))
+        await asyncio.gather(self.relay(reader, far_writer, self.count), self.relay(far_reader, writer))
         self.writers -= {writer, far_writer}
 
-    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def count(self, piece: bytes) -> None:
+        self.sent += len(piece)
+
+    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
+                    count: Callable[[bytes], None] = lambda _: None) -> None:
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(maxsize=256)
         receiving = asyncio.create_task(self.receive(reader, queue))
         try:
@@ -116,6 +124,7 @@ class _Relay:
                 await self.passing.wait()
                 if not piece:
                     break
+                count(piece)
                 writer.write(piece)
                 await writer.drain()
         except OSError:
@@ -145,6 +154,8 @@ class _Relay:
                 self.latency = float(seconds)
             case ["connections"]:
                 return str(self.accepted)
+            case ["sent"]:
+                return str(self.sent)
             case _:
                 return f"unknown: {command}"
         return "ok"

@@ -20,13 +20,17 @@ from typing import Any
 import click
 
 from tests.benchmarks import data, driver, report, wrk
-from tests.benchmarks.measure import Sites, measure, wait_until_idle
+from tests.benchmarks.cloud import runs
+from tests.benchmarks.cloud.rows import CloudRow
+from tests.benchmarks.cloud.rows import rows as cloud_rows
+from tests.benchmarks.measure import Results, Sites, measure, wait_until_idle
 from tests.benchmarks.rows import Row, rows
 from tests.benchmarks.servers import DAVFUSION, PEERS, MissingError, Server, make_certificate, start
 from tests.benchmarks.site import Drive, Site
 from tests.benchmarks.usage import proportional_bytes, resident_bytes
 from tests.benchmarks.work import Outcome, Work
 
+AnyRow = Row | CloudRow
 say = partial(print, file=sys.stderr, flush=True)
 
 
@@ -35,7 +39,9 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 
 @click.command(help="Measure davfusion side by side with rclone, Apache mod_dav and stock WsgiDAV.")
-@click.option("--rows", "wanted", callback=_names, metavar="A,B", help="Only these rows.")
+@click.option("--rows", "wanted", callback=_names, metavar="A,B", help="Only these rows, of whatever group.")
+@click.option("--cloud", "in_cloud", is_flag=True,
+              help="The rows about a chunked share in a cloud, instead of those about a folder of this machine.")
 @click.option("--peers", callback=_names, metavar="A,B", help="Only these peers; an empty text for none.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Of each measurement.  [default: 3]")
 @click.option("--rounds", type=click.IntRange(1), help="How often everything is measured.  [default: 5]")
@@ -44,16 +50,16 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option("--bundled-driver", is_flag=True, help="Do without wrk.")
 @click.option("--directory", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Disk to work on; takes about 12 GB.  [default: that for temporary files]")
-def main(*, wanted: list[str] | None, peers: list[str] | None, seconds: float | None, rounds: int | None,
-         json_file: Path | None, quick: bool, bundled_driver: bool, directory: Path | None) -> None:
+def main(*, wanted: list[str] | None, in_cloud: bool, peers: list[str] | None, seconds: float | None,
+         rounds: int | None, json_file: Path | None, quick: bool, bundled_driver: bool, directory: Path | None) -> None:
     """Measure, print the tables, write the report."""
     scale = data.QUICK if quick else data.FULL
-    chosen = _chosen(rows(scale), wanted)
+    chosen = _chosen([*rows(scale), *cloud_rows(scale)], wanted, "cloud" if in_cloud else "folder")
     drive = _generator(use_wrk=wrk.version() is not None and not bundled_driver)
     seconds, rounds = seconds or (1.0 if quick else 3.0), rounds or (1 if quick else 5)
     with tempfile.TemporaryDirectory(prefix="davfusion-benchmarks-", dir=directory) as folder:
         Path(folder).chmod(0o755)
-        found = _run(Path(folder), scale, chosen, PEERS if peers is None else tuple(peers), seconds, rounds, drive)
+        found = _run_all(Path(folder), scale, chosen, PEERS if peers is None else tuple(peers), seconds, rounds, drive)
     whole = {
         "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
@@ -65,12 +71,12 @@ def main(*, wanted: list[str] | None, peers: list[str] | None, seconds: float | 
     sys.exit(any(series["errors"] for row in whole["rows"] for series in row["servers"].values()))
 
 
-def _chosen(all_rows: list[Row], wanted: list[str] | None) -> list[Row]:
+def _chosen(all_rows: list[AnyRow], wanted: list[str] | None, group: str) -> list[AnyRow]:
     unknown = set(wanted or ()) - {row.name for row in all_rows}
     if unknown:
         raise click.UsageError(f"No such row: {', '.join(sorted(unknown))}. There are: "
                                + ", ".join(row.name for row in all_rows))
-    return [row for row in all_rows if wanted is None or row.name in wanted]
+    return [row for row in all_rows if (row.group == group if wanted is None else row.name in wanted)]
 
 
 def _generator(*, use_wrk: bool) -> Drive:
@@ -79,20 +85,37 @@ def _generator(*, use_wrk: bool) -> Drive:
     return drive
 
 
-def _run(folder: Path, scale: data.Scale, chosen: list[Row], peers: Iterable[str], seconds: float, rounds: int,
-         drive: Drive) -> dict[str, Any]:
+def _run_all(folder: Path, scale: data.Scale, chosen: list[AnyRow], peers: tuple[str, ...], seconds: float,
+             rounds: int, drive: Drive) -> dict[str, Any]:
+    """Both groups, as far as they are chosen."""
+    versions: dict[str, str] = {}
     missing: dict[str, str] = {}
+    results: Results = {}
+    memory: dict[str, dict[str, int]] = {}
+    in_folder = [row for row in chosen if isinstance(row, Row)]
+    in_cloud = [row for row in chosen if isinstance(row, CloudRow)]
+    if in_folder:
+        results |= _run(folder, scale, in_folder, peers, seconds, rounds, drive, versions, missing, memory)
+    if in_cloud:
+        results |= runs.run(folder, scale, in_cloud, peers, rounds, say, versions, missing)
+    return {"servers": versions, "missing": missing, "conditions": list(runs.CONDITIONS) if in_cloud else [],
+            "rows": report.as_values(chosen, results), "memory": memory}
+
+
+def _run(folder: Path, scale: data.Scale, chosen: list[Row], peers: Iterable[str], seconds: float, rounds: int,
+         drive: Drive, versions: dict[str, str], missing: dict[str, str],
+         memory: dict[str, dict[str, int]]) -> Results:
     data.make(folder / "files", scale, listings={row.listing for row in chosen} - {0})
     with contextlib.ExitStack() as stack:
         servers = dict(_servers(stack, folder, chosen, {*DAVFUSION, *peers}, missing))
         sites = {key: Site(server=server, scale=scale, files=folder / "files", seconds=seconds, drive=drive,
                            exact=driver.drive) for key, server in servers.items()}
-        memory = _memory_at_rest(sites)
+        memory.update(_memory_at_rest(sites))
         results = measure(chosen, sites, rounds, say)
         for name in memory:
             memory[name]["end_resident_bytes"] = resident_bytes(servers[name, False].process.pid)
-    return {"servers": {name: server.version for (name, _), server in servers.items()}, "missing": missing,
-            "rows": report.as_values(chosen, results), "memory": memory}
+    versions.update({name: server.version for (name, _), server in servers.items()})
+    return results
 
 
 def _servers(stack: contextlib.ExitStack, folder: Path, chosen: list[Row], allowed: set[str],

@@ -22,6 +22,16 @@ class Scale:
     """Bytes of the large file."""
     listings: tuple[int, ...] = (100, 1000, 10_000)
     """Entries of the folders that are listed."""
+    saved: tuple[int, int] = (50, 100)
+    """Folders that are saved into the cloud, and files in each."""
+    cold: int = 500
+    """Files of the folder that is read and listed from the cloud."""
+    moved: int = 10_000
+    """Files of the folder that is moved and copied in the cloud."""
+    changed: int = 1 << 30
+    """Bytes of the file in the cloud of which a part is changed."""
+    recovered: tuple[int, int] = (1000, 100)
+    """Folders of the share that is recovered from the cloud, and files in each."""
 
     @property
     def big_name(self) -> str:
@@ -30,7 +40,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(big=32 << 20)
+QUICK = Scale(big=32 << 20, saved=(10, 10), cold=50, moved=500, changed=256 << 20, recovered=(50, 100))
 
 
 def make(folder: Path, scale: Scale, *, listings: Iterable[int]) -> None:

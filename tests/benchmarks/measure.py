@@ -12,6 +12,7 @@ from tests.benchmarks.servers import Server
 from tests.benchmarks.site import Site
 from tests.benchmarks.usage import cpu_seconds
 from tests.benchmarks.wire import AnswerError
+from tests.benchmarks.work import Outcome
 
 Sites = Mapping[tuple[str, bool], Site]
 """By the name of the server and whether it speaks TLS."""
@@ -28,8 +29,33 @@ class Series:
     p50: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
     """Milliseconds, as `p50`."""
+    seconds: list[float] = field(default_factory=list)
+    """That all operations of a round took together."""
+    requests: list[int] = field(default_factory=list)
+    """To the store, where those are counted; so are the following."""
+    reads: list[int] = field(default_factory=list)
+    """Of the bytes of an object in the store."""
+    sent: list[int] = field(default_factory=list)
+    """Bytes, to the store."""
     errors: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def keep(self, outcome: Outcome, cpu: float, *, in_bytes: bool) -> None:
+        """Add the outcome of a round, in which the server used so many seconds of CPU."""
+        self.errors += outcome.errors
+        self.notes += [note for note in outcome.notes if note not in self.notes]
+        if outcome.errors:
+            return
+        if not outcome.operations:
+            self.errors.append("nothing was done in the time")
+            return
+        amount = outcome.bytes / 2**20 if in_bytes else outcome.operations
+        self.rates.append(amount / outcome.seconds)
+        self.seconds.append(outcome.seconds)
+        self.cpu.append(cpu / outcome.operations)
+        if outcome.p50 is not None and outcome.p99 is not None:
+            self.p50.append(outcome.p50)
+            self.p99.append(outcome.p99)
 
 
 Results = dict[str, dict[str, Series]]
@@ -41,7 +67,7 @@ def measure(rows: Sequence[Row], sites: Sites, rounds: int, tell: Callable[[str]
     results: Results = {row.name: {name: Series() for name in row.servers if (name, row.tls) in sites} for row in rows}
     for number in range(rounds):
         for row in rows:
-            for name in _turned(list(results[row.name]), number):
+            for name in turned(list(results[row.name]), number):
                 series = results[row.name][name]
                 if series.errors:
                     continue
@@ -67,23 +93,13 @@ def _measure_once(row: Row, site: Site, series: Series) -> None:
         series.errors.append(f"{type(error).__name__}: {error}")
         series.notes += site.server.last_failure()
         return
-    series.errors += outcome.errors
-    series.notes += [note for note in outcome.notes if note not in series.notes]
+    series.keep(outcome, spent, in_bytes=row.in_bytes)
     if outcome.errors:
         series.notes += site.server.last_failure()
-        return
-    if not outcome.operations:
-        series.errors.append("nothing was done in the time")
-        return
-    amount = outcome.bytes / 2**20 if row.in_bytes else outcome.operations
-    series.rates.append(amount / outcome.seconds)
-    series.cpu.append(spent / outcome.operations)
-    if outcome.p50 is not None and outcome.p99 is not None:
-        series.p50.append(outcome.p50)
-        series.p99.append(outcome.p99)
 
 
-def _turned(names: list[str], by: int) -> Iterable[str]:
+def turned(names: list[str], by: int) -> Iterable[str]:
+    """The same names, of which another one is the first each time."""
     at = by % len(names) if names else 0
     return names[at:] + names[:at]
 

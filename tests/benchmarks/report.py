@@ -4,41 +4,79 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+from tests.benchmarks.goals import Goal, Measure
 from tests.benchmarks.measure import Results, Series
-from tests.benchmarks.rows import Row
 from tests.benchmarks.servers import DAVFUSION, PEERS
 
 MEMORY_GOAL = 150 << 20
 
 
-def as_values(rows: Sequence[Row], results: Results) -> list[dict[str, Any]]:
+class Told(Protocol):
+    """What the report says of a row."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def what(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def goals(self) -> tuple[Goal, ...]: ...
+
+
+def as_values(rows: Sequence[Told], results: Results) -> list[dict[str, Any]]:
     """The rows with all that was measured."""
     return [_row(row, results[row.name]) for row in rows]
 
 
-def _row(row: Row, all_series: Mapping[str, Series]) -> dict[str, Any]:
+def _row(row: Told, all_series: Mapping[str, Series]) -> dict[str, Any]:
     return {
-        "name": row.name, "what": row.what, "unit": "MiB/s" if row.in_bytes else "operations/s",
+        "name": row.name, "what": row.what, "group": row.group, "unit": row.unit,
         "servers": {name: _series(series) for name, series in all_series.items()},
         "ratios": {subject: {peer: value for peer in PEERS
                              if (value := ratio(all_series.get(subject), all_series.get(peer))) is not None}
                    for subject in DAVFUSION if subject in all_series},
-        "goals": [_goal(goal.subject, goal.peer, goal.times, all_series) for goal in row.goals]}
+        "goals": [_goal(goal, all_series) for goal in row.goals]}
 
 
 def _series(series: Series) -> dict[str, Any]:
     return {
         "rate": _median(series.rates), "rates": series.rates, "cpu_seconds_per_operation": _median(series.cpu),
         "p50_milliseconds": _median(series.p50), "p99_milliseconds": _median(series.p99),
+        "times_measured": len(series.rates), "seconds": _median(series.seconds), "requests": _median(series.requests),
+        "object_reads": _median(series.reads), "bytes_sent": _median(series.sent),
         "errors": series.errors, "notes": series.notes}
 
 
-def _goal(subject: str, peer: str, times: float, all_series: Mapping[str, Series]) -> dict[str, Any]:
-    reached = ratio(all_series.get(subject), all_series.get(peer))
-    return {"subject": subject, "peer": peer, "wanted": times, "reached": reached,
-            "met": None if reached is None else reached >= times}
+def _goal(goal: Goal, all_series: Mapping[str, Series]) -> dict[str, Any]:
+    reached = _reached(goal, all_series)
+    met = None if reached is None else reached >= goal.amount if goal.of is Measure.RATE else reached <= goal.amount
+    return {"subject": goal.subject, "peer": goal.peer, "of": goal.of.value, "wanted": goal.amount, "reached": reached,
+            "met": met}
+
+
+def _reached(goal: Goal, all_series: Mapping[str, Series]) -> float | None:
+    subject = all_series.get(goal.subject)
+    peer = None if goal.peer is None else all_series.get(goal.peer)
+    if goal.of is Measure.RATE:
+        return ratio(subject, peer)
+    own, other = _amount(goal.of, subject), _amount(goal.of, peer)
+    if goal.peer is None or own is None:
+        return own
+    return own / other if other else None
+
+
+def _amount(of: Measure, series: Series | None) -> float | None:
+    if series is None or series.errors:
+        return None
+    values: dict[Measure, Sequence[float]] = {
+        Measure.SECONDS: series.seconds, Measure.REQUESTS: series.requests, Measure.READS: series.reads,
+        Measure.SENT: series.sent}
+    return _median(values[of])
 
 
 def ratio(subject: Series | None, peer: Series | None) -> float | None:
@@ -60,8 +98,9 @@ def tables(report: Mapping[str, Any]) -> str:
         f"{load['rounds']} rounds of {load['seconds']:g} s, {load['generator']}, {report['machine']['cores']} cores, "
         + ", ".join(f"{name} {report['servers'][name]}" for name in names),
         "\n".join(f"missing: {name}: {why}" for name, why in report["missing"].items()),
-        _rates(report["rows"], names), _goals(report), _costs(report["rows"], names), _memory(report["memory"], names),
-        _remarks(report["rows"])]
+        _rates(_group(report["rows"], "folder"), names), _cloud(_group(report["rows"], "cloud"), names),
+        _goals(report), _costs(report["rows"], names), _memory(report["memory"], names),
+        "\n".join(report["conditions"]), _remarks(report["rows"])]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -74,6 +113,17 @@ def _rates(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     return _table(head, lines)
 
 
+def _cloud(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """What counts where the store is far away: time, requests and bytes."""
+    kinds = (("s", "seconds", 1), ("requests", "requests", 1), ("MiB sent", "bytes_sent", 2**-20))
+    head = ["work in the cloud", "times", *(f"{name}: {unit}" for name in names for unit, _, _ in kinds), "faster"]
+    return _table(head, [
+        [row["what"], str(max((each["times_measured"] for each in row["servers"].values()), default=0)),
+         *(_number(_of(row, name, key), factor) for name in names for _, key, factor in kinds),
+         " ".join(f"{_times(value)} x {peer}" for each in row["ratios"].values() for peer, value in each.items())]
+        for row in rows])
+
+
 def _costs(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     head = ["CPU milliseconds per operation", *names]
     return _table(head, [[row["what"], *(_number(_of(row, name, "cpu_seconds_per_operation"), 1000) for name in names)]
@@ -81,8 +131,8 @@ def _costs(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
 
 
 def _goals(report: Mapping[str, Any]) -> str:
-    lines = [[row["what"], goal["subject"], f"{goal['wanted']:g} x {goal['peer']}", _times(goal["reached"]),
-              _verdict(goal["met"])] for row in report["rows"] for goal in row["goals"]]
+    lines = [[row["what"], goal["subject"], _wanted(goal), _so_much(goal), _verdict(goal["met"])]
+             for row in report["rows"] for goal in row["goals"]]
     at_rest = report["memory"].get(DAVFUSION[0], {}).get("idle_resident_bytes")
     if at_rest is not None:
         lines.append(["resident memory, idle", DAVFUSION[0], f"<= {MEMORY_GOAL >> 20} MiB",
@@ -90,10 +140,26 @@ def _goals(report: Mapping[str, Any]) -> str:
     return _table(["goal", "of", "wanted", "reached", ""], lines)
 
 
+def _wanted(goal: Mapping[str, Any]) -> str:
+    if goal["of"] == Measure.RATE.value:
+        return f"{goal['wanted']:g} x {goal['peer']}"
+    return f"<= {goal['wanted']:,g} " + ("" if goal["peer"] is None else f"x {goal['peer']}'s ") + goal["of"]
+
+
+def _so_much(goal: Mapping[str, Any]) -> str:
+    if goal["of"] == Measure.RATE.value:
+        return _times(goal["reached"])
+    return "" if goal["reached"] is None else f"{goal['reached']:,.4g}"
+
+
+def _group(rows: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["group"] == name]
+
+
 def _memory(memory: Mapping[str, Mapping[str, int]], names: Sequence[str]) -> str:
     kinds = {"idle_resident_bytes": "resident, idle", "idle_proportional_bytes": "the same, shared pages once",
              "end_resident_bytes": "resident after all rows"}
-    return _table(["MiB of all processes", *names], [
+    return "" if not memory else _table(["MiB of all processes", *names], [
         [what, *(f"{memory[name][kind] / 2**20:.0f}" if name in memory else "" for name in names)]
         for kind, what in kinds.items()])
 

