@@ -42,6 +42,7 @@ class UsersFile:
     def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
         """`now` is in seconds since the epoch, as the file system counts."""
         self.path = path
+        self._name = os.fspath(path)
         self._now = now
         self._loading = threading.Lock()
         self._loaded: _Loaded | None = None
@@ -53,7 +54,7 @@ class UsersFile:
         """
         loaded = self._loaded
         try:
-            if loaded is not None and loaded.stamp == _stamp(os.stat(self.path)):  # noqa: PTH116  # the fastest
+            if loaded is not None and loaded.stamp == _stamp(os.stat(self._name)):  # noqa: PTH116  # the fastest
                 return loaded.users
         except OSError as error:
             raise _unreadable(self.path, error) from error
