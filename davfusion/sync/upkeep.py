@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 from davfusion.cache import synced
 from davfusion.cache.index import View
@@ -29,8 +30,10 @@ COLLECT_SHARE = 50.0
 class Upkeep:
     """Short tasks, each safe to stop at any moment. One thread at a time."""
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, *, collecting: AbstractContextManager[object] | None = None) -> None:
+        """`collecting` is entered while some contents are removed, for what must not happen meanwhile."""
         self._share = share
+        self._collecting = collecting or nullcontext()
         self._index = share.index
         self._store = share.store
         self._space_asked = 0.0
@@ -40,9 +43,7 @@ class Upkeep:
     def run(self, stop: threading.Event, *, store_is_down: bool) -> None:
         """One round; ends early when `stop` is set. Problems are logged: the next round tries again."""
         try:
-            self._collect_now_and_then()
-            self._sweep_now_and_then()
-            self._index.write(lambda view: view.operations.prune(view.now() - OPERATION_MEMORY))
+            self._run_here()
             if store_is_down:
                 return
             self.confirm(self._index.now() - CONFIRM_AFTER, stop)
@@ -51,6 +52,21 @@ class Upkeep:
                 self._note_space()
         except Exception as error:
             log.warning("upkeep postponed", extra={"problem": repr(error)})
+
+    def run_chunked(self, *, store_is_down: bool) -> None:
+        """As `run`, where no file is an object of its own: there is nothing to confirm, and there are no markers."""
+        try:
+            self._run_here()
+            if not store_is_down:
+                self._note_space()
+        except Exception as error:
+            log.warning("upkeep postponed", extra={"problem": repr(error)})
+
+    def _run_here(self) -> None:
+        """What does not need the store."""
+        self._collect_now_and_then()
+        self._sweep_now_and_then()
+        self._index.write(lambda view: view.operations.prune(view.now() - OPERATION_MEMORY))
 
     def _collect_now_and_then(self) -> None:
         """Collecting looks at every content: the more there are, the seldomer."""
@@ -74,7 +90,8 @@ class Upkeep:
         """
         after, removed = 0, 0
         while batch := self._index.view().contents.unreferenced(after, BATCH):
-            files = self._index.write(lambda view, batch=batch: _remove(view, batch))  # type: ignore[misc]
+            with self._collecting:
+                files = self._index.write(lambda view, batch=batch: _remove(view, batch))  # type: ignore[misc]
             self._index.flush()
             for file in files:
                 self._share.files.remove(file)

@@ -48,6 +48,12 @@ _NEEDED_HERE = """
 """A content with a dirty user, or that no confirmed object in the store holds, must stay (invariant: dirty content is
 never evicted)."""
 
+_MAY_BE_JOURNALLED = """
+    EXISTS (SELECT 1 FROM stored s WHERE s.content = content.id)
+    AND EXISTS (SELECT 1 FROM meta m WHERE m.name = 'journal_pending' AND m.value <> '')
+"""
+"""A content in the store while an entry of the journal is on its way, or in doubt: the entry may name it."""
+
 
 class Contents:
     """Contents as one connection sees them; the writing methods belong in a transaction."""
@@ -184,7 +190,7 @@ class Contents:
             "AND NOT EXISTS (SELECT 1 FROM node n WHERE n.synced_content = content.id) "
             "AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.content = content.id AND o.finished IS NULL) "
             "AND NOT EXISTS (SELECT 1 FROM content r WHERE r.replaces = content.id) "
-            "ORDER BY id LIMIT ?", (after, limit))
+            f"AND NOT ({_MAY_BE_JOURNALLED}) ORDER BY id LIMIT ?", (after, limit))
         return [row[0] for row in rows]
 
     def remove_unreferenced(self, content: int) -> str | None:
@@ -194,7 +200,8 @@ class Contents:
         row = self.get(content)
         assert row is not None
         self._uncount(row)
-        self._connection.execute("DELETE FROM content WHERE id = ?", (content,))
+        for table, column in (("content", "id"), ("stored", "content"), ("part", "content")):
+            self._connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (content,))
         return row.file
 
     def lose(self, content: int) -> None:

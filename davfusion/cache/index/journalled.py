@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from davfusion.cache.index.record import COLUMNS, FROM, Record
 
+SHOWN = 1000
+"""Files at most that are shown with a problem that concerns all of them."""
+
 
 class JournalledNode(NamedTuple):
     """A node as the journal has it; times in seconds since the epoch."""
@@ -62,24 +65,26 @@ class Journalled:
             "SELECT p.node, p.name, p.xml FROM property p JOIN node n ON n.id = p.node "
             "WHERE n.synced_name IS NOT NULL ORDER BY p.node, p.name"))
 
-    def note(self, node: JournalledNode, *, settled: bool) -> None:
-        """The journal has the node like this. `settled`: its times and properties are still the same here."""
+    def note(self, node: JournalledNode) -> None:
+        """The journal has the node like this. What is known of failures is over, unless its content still waits."""
         self._connection.execute(
-            "UPDATE node SET synced_parent = ?, synced_folder = ?, synced_name = ?, synced_content = ?, "
-            "synced_modified = ?, confirmed = 1, attempts = 0, problem = NULL, "
-            "scattered = CASE WHEN ? THEN 0 ELSE scattered END WHERE id = ?",
-            (node.parent, place_key(node.node), node.name, node.content, node.modified, settled, node.node))
+            "UPDATE node SET synced_parent = ?1, synced_folder = ?2, synced_name = ?3, synced_content = ?4, "
+            "synced_modified = ?5, confirmed = 1, "
+            "attempts = CASE WHEN content IS NOT DISTINCT FROM ?4 THEN 0 ELSE attempts END, "
+            "problem = CASE WHEN content IS NOT DISTINCT FROM ?4 THEN NULL ELSE problem END WHERE id = ?6",
+            (node.parent, place_key(node.node), node.name, node.content, node.modified, node.node))
 
     def note_unknown(self, node: JournalledNode, now: float) -> None:
         """The journal has a node that left the local tree for good meanwhile: a row for it, so that it is removed."""
         self._connection.execute(
-            "INSERT INTO node (id, folder, modified, created, synced_parent, synced_folder, synced_name, confirmed, "
-            "due) VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)",
-            (node.node, node.is_folder, node.modified, node.created, node.parent, place_key(node.node), node.name, now))
+            "INSERT INTO node (id, folder, modified, created, media_type, synced_parent, synced_folder, synced_name, "
+            "synced_content, synced_modified, confirmed, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+            (node.node, node.is_folder, node.modified, node.created, node.media_type, node.parent,
+             place_key(node.node), node.name, node.content, node.modified, now))
 
     def settle(self, node: int) -> None:
         """The journal has the times and properties of a node as they are here."""
-        self._connection.execute("UPDATE node SET scattered = 0, attempts = 0, problem = NULL WHERE id = ?", (node,))
+        self._connection.execute("UPDATE node SET scattered = 0 WHERE id = ?", (node,))
 
     def note_removed(self, node: int) -> None:
         """The journal does not have the node any more, nor what lay below it."""
@@ -88,8 +93,20 @@ class Journalled:
             "synced_modified = NULL, confirmed = 0 WHERE id = ?", (node,))
 
     def note_problem(self, problem: str) -> None:
-        """Why nothing can be written to the store at all, for people."""
-        self._connection.execute("UPDATE node SET problem = ? WHERE dirty = 1 AND problem IS NULL", (problem,))
+        """Why nothing can be written to the store at all, for people: shown with the files that have waited longest."""
+        self._connection.execute(
+            "UPDATE node SET problem = ? WHERE id IN (SELECT id FROM node WHERE dirty = 1 AND parked = 0 "
+            "ORDER BY due LIMIT ?) AND attempts = 0", (problem, SHOWN))
+
+    def clear_problems(self) -> None:
+        """What `note_problem` noted is over."""
+        self._connection.execute(
+            "UPDATE node SET problem = NULL WHERE dirty = 1 AND attempts = 0 AND problem IS NOT NULL")
+
+    def folders(self) -> Iterator[tuple[int, int]]:
+        """The folders that the journal has, each with the one that it is in there."""
+        return iter(self._connection.execute(
+            "SELECT id, coalesce(synced_parent, 0) FROM node WHERE synced_name IS NOT NULL AND folder = 1"))
 
     def vanished(self, limit: int) -> list[int]:
         """Nodes that are in neither tree any more."""

@@ -120,10 +120,23 @@ class Objects:
             "SELECT s.content, c.size, s.sha256 FROM stored s JOIN content c ON c.id = s.content "
             "WHERE s.journalled = 0 ORDER BY s.content"))
 
-    def all_stored(self) -> Iterator[tuple[int, int, str | None]]:
-        """All contents (id, size, SHA-256) that are in the store."""
+    def all_journalled(self) -> Iterator[tuple[int, int, str | None]]:
+        """All contents (id, size, SHA-256) of which the journal says where they lie now."""
         return iter(self._connection.execute(
-            "SELECT s.content, c.size, s.sha256 FROM stored s JOIN content c ON c.id = s.content ORDER BY s.content"))
+            "SELECT s.content, c.size, s.sha256 FROM stored s JOIN content c ON c.id = s.content "
+            "WHERE s.journalled = 1 ORDER BY s.content"))
+
+    def any_moved(self) -> bool:
+        """Whether a content that the journal has lies elsewhere than the journal says."""
+        return self._connection.execute(
+            "SELECT 1 FROM stored s WHERE s.journalled = 0 "
+            "AND EXISTS (SELECT 1 FROM node n WHERE n.synced_content = s.content) LIMIT 1").fetchone() is not None
+
+    def are_there(self, paths: Iterable[str]) -> bool:
+        """Whether all these objects are in the store, and stay if contents come to lie in them."""
+        return all(self._connection.execute(
+            "SELECT 1 FROM object WHERE path = ? AND state IN (?, ?)", (path, HELD, LEAVING)).fetchone()
+            for path in paths)
 
     def note_journalled(self, contents: Iterable[int], paths: Iterable[str]) -> None:
         """The journal names these contents at their places, and these objects."""
@@ -137,6 +150,11 @@ class Objects:
         """The object at a store path."""
         row = self._connection.execute(f"SELECT {_OBJECT} FROM object o WHERE o.path = ?", (path,)).fetchone()
         return None if row is None else _object(row)
+
+    def journalled(self) -> Iterator[StoredObject]:
+        """Objects that the journal names, by path."""
+        return (_object(row) for row in self._connection.execute(
+            f"SELECT {_OBJECT} FROM object o WHERE o.journalled = 1 ORDER BY o.path"))
 
     def all(self, state: str, after: str = "", limit: int = -1) -> list[StoredObject]:
         """Objects in a state whose paths follow `after`, by path."""
@@ -156,10 +174,12 @@ class Objects:
             f"SELECT {_OBJECT} FROM object o WHERE o.state = ? AND o.journalled = 1 ORDER BY o.path", (LEAVING,))]
 
     def note_released(self, paths: Iterable[str], now: float) -> None:
-        """The journal does not name these objects any more: their time of grace begins now."""
+        """The journal does not name these objects any more: the time of grace of those that are to go begins now.
+
+        One in which a content came to lie meanwhile is to be named again.
+        """
         self._connection.executemany(
-            "UPDATE object SET journalled = 0, since = ? WHERE path = ? AND state = ?",
-            [(now, path, LEAVING) for path in paths])
+            "UPDATE object SET journalled = 0, since = ? WHERE path = ?", [(now, path) for path in paths])
 
     def begin(self, path: str, now: float) -> None:
         """An object is about to be written; one that was not finished earlier is begun anew."""

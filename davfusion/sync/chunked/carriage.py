@@ -6,6 +6,7 @@ when it is there. The journal, which makes them count, is somebody else's.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -13,9 +14,9 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -39,6 +40,8 @@ log = logging.getLogger("davfusion.sync.chunked")
 _PIECE = 1 << 20
 AHEAD = 8
 """Blocks that are on their way at the same time at most, of all files together."""
+BATCH = 200
+"""Contents noted in one transaction."""
 
 OpenContent = Callable[[Item], BinaryIO | None]
 """The bytes of a content; None when it is not wanted any more."""
@@ -54,6 +57,16 @@ class Packed:
     places: tuple[Place, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Stowed:
+    """What became of contents that were to go into the store."""
+
+    kept: int = 0
+    """How many are there now."""
+    missing: tuple[Item, ...] = ()
+    """Those whose bytes are not here, although a file has them or had them a moment ago."""
+
+
 class Carriage:
     """Writes objects. Thread-safe."""
 
@@ -66,6 +79,22 @@ class Carriage:
         self._statistics = statistics
         self._workshop = workshop
         self._blocks = ThreadPoolExecutor(AHEAD, thread_name_prefix="block")
+        self._wanted: Counter[str] = Counter()
+        self._wanted_lock = threading.Lock()
+
+    def wants(self, path: str) -> bool:
+        """Whether a content that is on its way is to lie in the object."""
+        with self._wanted_lock:
+            return path in self._wanted
+
+    def _want(self, path: str) -> None:
+        with self._wanted_lock:
+            self._wanted[path] += 1
+
+    def _want_no_more(self, paths: Iterable[str]) -> None:
+        with self._wanted_lock:
+            self._wanted.subtract(paths)
+            self._wanted += Counter()  # drops what nobody wants
 
     def close(self) -> None:
         """Wait for blocks under way."""
@@ -74,28 +103,40 @@ class Carriage:
     # -- archives -----------------------------------------------------------------------------------
 
     def put_archive(self, items: Sequence[Item], interrupt: threading.Event, *, source: OpenContent | None = None,
-                    lock: threading.Lock | None = None) -> int:
-        """Put contents into the store as one archive; returns how many. Raises StoreError, with the effect unknown.
+                    lock: threading.Lock | None = None) -> Stowed:
+        """Put contents into the store as one archive. Raises StoreError, with the effect unknown.
 
         `source` opens them, by default what is here; `lock` is held while they are noted at their new places.
         """
         path = volume.archive_path(volume.new_archive_id())
-        with tempfile.TemporaryFile(dir=self._workshop) as file:
-            packed = self._pack(items, path, file, source or self._here)
-            if any(each.places for each in packed):
-                self._index.write(lambda view: view.objects.begin(path, view.now()))
-                self._send(file, path, sum(place.length for each in packed for place in each.places), interrupt)
-            with ExitStack() as stack:
-                if lock is not None:
-                    stack.enter_context(lock)
-                return self._index.write(lambda view: _keep(view, packed))
+        self._want(path)
+        try:
+            with tempfile.TemporaryFile(dir=self._workshop) as file:
+                packed, missing = self._pack(items, path, file, source or self._here)
+                if any(each.places for each in packed):
+                    self._index.write(lambda view: view.objects.begin(path, view.now()))
+                    self._send(file, path, sum(place.length for each in packed for place in each.places), interrupt)
+            with lock or contextlib.nullcontext():
+                return Stowed(self._note(packed), tuple(missing))
+        finally:
+            self._want_no_more([path])
 
-    def _pack(self, items: Sequence[Item], path: str, file: BinaryIO, source: OpenContent) -> list[Packed]:
+    def _note(self, packed: Sequence[Packed]) -> int:
+        kept = 0
+        for start in range(0, len(packed), BATCH):
+            batch = packed[start:start + BATCH]
+            kept += self._index.write(lambda view, batch=batch: _keep(view, batch))  # type: ignore[misc]
+        return kept
+
+    def _pack(self, items: Sequence[Item], path: str, file: BinaryIO, source: OpenContent
+              ) -> tuple[list[Packed], list[Item]]:
         writer = ArchiveWriter(file, path, compress=self._packing.compress)
         packed: list[Packed] = []
+        missing: list[Item] = []
         for item in items:
             opened = source(item)
             if opened is None:
+                missing.append(item)
                 continue
             with opened:
                 data = opened.read()
@@ -109,7 +150,7 @@ class Carriage:
                 break  # the rest waits for the next archive
             packed.append(Packed(item.content, digest, (_place(item.content, 0, part),)))
         writer.finish()
-        return packed
+        return packed, missing
 
     def _send(self, file: BinaryIO, path: str, payload: int, interrupt: threading.Event) -> None:
         started = time.monotonic()
@@ -120,6 +161,7 @@ class Carriage:
         length = file.tell()
         file.seek(0)
         self._store.store_fileobject(file, path, condition=IfAbsent(), interrupt=interrupt)
+        self._see(path, length)
         self._index.write(lambda view: view.objects.written(
             path, size=length, payload=payload, sha256=digest.hexdigest(), now=view.now()))
         self._statistics.uploaded(length, started, time.monotonic())
@@ -129,24 +171,25 @@ class Carriage:
 
     # -- blocks -------------------------------------------------------------------------------------
 
-    def put_blocks(self, item: Item, interrupt: threading.Event) -> int:
-        """Put a content into the store as blocks, those that are not there yet; returns 1, or 0 if it is gone.
+    def put_blocks(self, item: Item, interrupt: threading.Event) -> Stowed:
+        """Put a content into the store as blocks, those that are not there yet.
 
         What was sent before an error or a crash is not sent again. Raises StoreError.
         """
         opened = self._here(item)
         if opened is None:
-            return 0
-        with opened:
-            digest, places = self._send_blocks(item, opened, interrupt)
-        packed = Packed(item.content, digest, tuple(places))
-        if not self._index.write(lambda view: _keep_if_there(view, packed)):
-            raise TemporaryError("Some blocks are being removed from the store", item.path, retry_after=1.0)
-        return 1
-
-    def _send_blocks(self, item: Item, opened: BinaryIO, interrupt: threading.Event) -> tuple[str, list[Place]]:
-        whole = hashlib.sha256()
+            return Stowed(missing=(item,))
         places: list[Place] = []
+        try:
+            with opened:
+                digest = self._send_blocks(item, opened, places, interrupt)
+            return Stowed(self._note([Packed(item.content, digest, tuple(places))]))
+        finally:
+            self._want_no_more(place.path for place in places)
+
+    def _send_blocks(self, item: Item, opened: BinaryIO, places: list[Place], interrupt: threading.Event) -> str:
+        """Have all blocks in the store and add them to `places`; returns the SHA-256 of the whole."""
+        whole = hashlib.sha256()
         under_way: list[Future[None]] = []
         try:
             for number, (start, stop) in enumerate(split(item.size, self._packing.block_size)):
@@ -157,6 +200,7 @@ class Carriage:
                     raise TemporaryError("The content is not here any more", item.path)
                 whole.update(data)
                 path = volume.block_path(hashlib.sha256(data).hexdigest())
+                self._want(path)
                 places.append(Place(item.content, number, path, 0, len(data), len(data), "stored", zlib.crc32(data)))
                 under_way.append(self._blocks.submit(self._put_block, path, data, interrupt))
                 if len(under_way) >= AHEAD:
@@ -166,7 +210,7 @@ class Carriage:
         finally:
             for future in under_way:
                 future.cancel()
-        return whole.hexdigest(), places
+        return whole.hexdigest()
 
     def _put_block(self, path: str, data: bytes, interrupt: threading.Event) -> None:
         """Have one block in the store. One that is known to be there is not sent; one of unknown fate is looked for."""
@@ -181,11 +225,16 @@ class Carriage:
             try:
                 self._store.store_fileobject(io.BytesIO(data), path, condition=IfAbsent(), interrupt=interrupt)
             except AlreadyExistsError:
-                if not self._is_there(path, len(data)):
-                    raise TemporaryError("A block in the store has another size than its name says", path) from None
+                log.debug("block there already", extra={"path": path})  # by an earlier try, or another file
+            self._see(path, len(data))
             self._statistics.uploaded(len(data), started, time.monotonic())
         self._index.write(lambda view: view.objects.written(
             path, size=len(data), payload=len(data), sha256=volume.parse_block(path), now=view.now()))
+
+    def _see(self, path: str, size: int) -> None:
+        """An object counts once the store has shown it, so that one that it lost is sent again."""
+        if not self._is_there(path, size):
+            raise TemporaryError("The store does not show what it said that it had stored", path, retry_after=1.0)
 
     def _is_there(self, path: str, size: int) -> bool:
         try:
@@ -199,14 +248,7 @@ def _place(content: int, number: int, part: Part) -> Place:
 
 
 def _keep(view: View, packed: Sequence[Packed]) -> int:
+    """Note where contents lie, if all the objects stay; returns how many are known still."""
+    if not view.objects.are_there({place.path for each in packed for place in each.places}):
+        raise TemporaryError("An object is being removed from the store", retry_after=1.0)
     return sum(view.objects.keep(each.content, each.sha256, each.places) for each in packed)
-
-
-def _keep_if_there(view: View, packed: Packed) -> bool:
-    """Note a content whose blocks are all in the store; False when one is being removed."""
-    for path in {place.path for place in packed.places}:
-        found = view.objects.get(path)
-        if found is None or found.state in (WRITING, DELETING):
-            return False
-    view.objects.keep(packed.content, packed.sha256, packed.places)
-    return True

@@ -66,7 +66,7 @@ class Collector:
         self._tenure = tenure
         self._lock = lock
         self._left: set[str] = set()
-        """Archives that could not be packed anew as a whole."""
+        """Archives that do not give out all that should be in them."""
 
     def run(self, stop: threading.Event) -> None:
         """One round; ends early when `stop` is set. Raises StoreError."""
@@ -78,9 +78,10 @@ class Collector:
         """Objects in which no content lies are to go; returns how many."""
         def change(view: View) -> int:
             unused = view.objects.unused(view.now() - self._thrift.unfinished, BATCH)
-            for each in unused:
-                view.objects.set_state(each.path, LEAVING, view.now())
-            return len(unused)
+            doomed = [each.path for each in unused if not self._carriage.wants(each.path)]
+            for path in doomed:
+                view.objects.set_state(path, LEAVING, view.now())
+            return len(doomed)
         count = 0
         while moved := self._index.write(change):
             count += moved
@@ -101,7 +102,7 @@ class Collector:
 
     def _begin_deleting(self, view: View) -> None:
         for each in view.objects.in_state_since(LEAVING, view.now() - self._thrift.grace, BATCH):
-            if not each.journalled and not each.live:
+            if not each.journalled and not each.live and not self._carriage.wants(each.path):
                 view.objects.set_state(each.path, DELETING, view.now())
 
     # -- packing anew -------------------------------------------------------------------------------
@@ -148,9 +149,8 @@ class Collector:
                     items.append(item)
                     places[content] = found[0]
         reader = _ArchiveReader(self._share, places)
-        packed = self._carriage.put_archive(items, stop, source=reader.open, lock=self._lock)
-        if packed < len(items):
-            self._left.update(each.path for each in archives)
+        stowed = self._carriage.put_archive(items, stop, source=reader.open, lock=self._lock)
+        self._left.update(places[item.content].path for item in stowed.missing)
         log.info("archives packed anew", extra={"archives": len(archives), "contents": len(items)})
         return sum(item.size for item in items)
 

@@ -2,7 +2,7 @@
 
 A cut speaks of all nodes that differ, whether they are due or not. The only ones it leaves out are files whose
 content is not in the store yet: one that the journal knows keeps its older content there; a new one is left
-out, and what it takes the place of stays until it comes.
+out, and what it takes the place of stays until it comes. What hangs on a folder that left the tree left it too.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def cut(view: View) -> Cut:
     leaving: list[Record] = []
     unready: set[tuple[int | None, str | None]] = set()
     for record in view.journalled.differing():
-        if not record.is_local:
+        if not record.is_local or not reach.has(record):
             leaving.append(record)
-        elif reach.has(record):
+        else:
             line = node_line(view, record, properties.get(record.id, {}))
             if line is None:
                 unready.add((record.parent, record.local_name))

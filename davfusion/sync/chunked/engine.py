@@ -7,22 +7,30 @@ import platform
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
 from davfusion.cache.index import View, Waiting
 from davfusion.cache.share import Share
-from davfusion.chunks.errors import ChunksError, EntryTakenError, LeaseHeldError
-from davfusion.chunks.journal import Journal
-from davfusion.store.errors import RateLimitedError, SignInNeededError, StoreError, TemporaryError
+from davfusion.chunks.errors import ChunksError, EntryTakenError, LeaseHeldError, LeaseLostError
+from davfusion.store.errors import (
+    OutOfSpaceError,
+    PermanentError,
+    RateLimitedError,
+    SignInNeededError,
+    StoreError,
+    TemporaryError,
+)
 from davfusion.sync.chunked.carriage import Carriage
 from davfusion.sync.chunked.collector import Collector, Thrift
 from davfusion.sync.chunked.cut import cut
 from davfusion.sync.chunked.factory import ChunkFactory, Item, Packing
+from davfusion.sync.chunked.purge import purge_some
 from davfusion.sync.chunked.scribe import Scribe
 from davfusion.sync.chunked.snapshots import Snapshots
 from davfusion.sync.chunked.tenure import Tenure
+from davfusion.sync.chunked.transfers import ARCHIVES, SINGLES, Transfer, Transfers
 from davfusion.sync.engine import EngineSettings
 from davfusion.sync.layout import LayoutError, claim_chunked
 from davfusion.sync.locked import held_back
@@ -37,10 +45,16 @@ TICK = 0.1
 PAUSE_AFTER_PROBLEM = 1.0
 FLUSH_EVERY = 2.0
 UPKEEP_EVERY = 10.0
-SINGLES = 3
-"""Large files that travel at the same time at most; each sends several blocks at a time."""
 IDLE_CUT = 1.0
 """Seconds until the tree is looked through again after nothing was found to write down."""
+ENTRY_EVERY = 5.0
+"""Seconds between two entries of the journal while archives are on their way."""
+REST = 20.0
+"""What looks at many rows rests so many times as long as it took."""
+PURGE_TIME = 0.2
+"""Seconds that rows are removed for at a time."""
+LEAST_ARCHIVE = 64 << 10
+"""Bytes that an archive may have, however little room the store has left."""
 
 
 class ChunkedEngine:
@@ -53,34 +67,43 @@ class ChunkedEngine:
         self._settings = settings or EngineSettings()
         self._thrift = thrift or Thrift()
         self._random = random or Random()
-        self._packing = packing
         self._factory = ChunkFactory(packing)
         self.statistics = Statistics(share.index)
         self._workshop = _workshop(share)
         self._carriage = Carriage(share, packing, self.statistics, workshop=self._workshop)
+        self._transfers = Transfers(self._carriage)
         self._breaker = Breaker(share.index.now, pause=self._settings.pause)
-        self._upkeep = Upkeep(share)
+        self._lock = threading.Lock()
+        """Held while an entry of the journal is made, written and recorded: no content is moved or forgotten then."""
+        self._upkeep = Upkeep(share, collecting=self._lock)
         self._volume: _Volume | None = None
-        self._running: dict[Future[int], Sequence[Item]] = {}
-        self._interrupts: dict[Future[int], threading.Event] = {}
-        self._next_cut = self._flush_at = self._upkeep_at = 0.0
+        self._troubles = 0
+        """How often in succession the share as a whole could not be written."""
+        self._rest_until = self._next_look = self._next_cut = self._last_entry = 0.0
+        self._flush_at = self._upkeep_at = self._collect_at = 0.0
+        self._largest_archive: int | None = None
+        """What the store may still have room for, where it had none for a larger one."""
         self._untold = True
         """The journal may have to be told something although no node is due."""
+        self._told_problem = True
+        """Files may be shown with a problem of the share as a whole."""
         self._housekeeping: Future[None] | None = None
         self._sync_seen = self._index.view().operations.sync_requested()
         self._forced = False
+        self._seen: int | None = None
+        """The version of the index that `_due` is of."""
+        self._due: float | None = None
 
     # -- life ---------------------------------------------------------------------------------------
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; then interrupt transfers under way and return. Blocking."""
-        with ThreadPoolExecutor(self._settings.workers + 2, thread_name_prefix="sync") as pool:
+        with ThreadPoolExecutor(ARCHIVES + SINGLES + 1, thread_name_prefix="sync") as pool:
             try:
                 while not stop.is_set():
                     self._round(pool, stop)
             finally:
-                for interrupt in self._interrupts.values():
-                    interrupt.set()
+                self._transfers.interrupt()
         self.close()
 
     def close(self) -> None:
@@ -98,41 +121,46 @@ class ChunkedEngine:
         """Carry everything that is due by the clock and write it down. Raises StoreError, ChunksError, LayoutError."""
         volume = self._open()
         stop = threading.Event()
-        while True:
+        moved = True
+        while moved:
             self._look()
             items = self._items(self._index.now())
-            for archive in self._factory.archives(items):
-                self._carriage.put_archive(archive, stop)
-            for item in self._factory.singles(items):
-                self._carriage.put_blocks(item, stop)
-            if not self._write_down(volume) and not items:
-                return
+            stowed = [self._carriage.put_archive(archive, stop) for archive in self._factory.archives(items)]
+            stowed += [self._carriage.put_blocks(item, stop) for item in self._factory.singles(items)]
+            for each in stowed:
+                self._miss(each.missing)
+            told = self._write_down(volume)
+            while self._index.write(purge_some):
+                pass
+            moved = told or any(each.kept for each in stowed)
 
     def tidy(self) -> None:
         """One round of housekeeping. Raises StoreError, ChunksError."""
         volume = self._open()
-        self._purge()
         self._upkeep.collect()
+        if volume.snapshots.due():
+            volume.snapshots.write()
         volume.collector.run(threading.Event())
         self._write_down(volume)
+        volume.collector.delete(threading.Event())
 
     # -- rounds -------------------------------------------------------------------------------------
 
     def _round(self, pool: ThreadPoolExecutor, stop: threading.Event) -> None:
         try:
             self._keep_house(pool, stop)
-            if not self._breaker.allows():
+            self._look()
+            if time.monotonic() < self._rest_until or not self._breaker.allows():
                 self._reap(stop)
                 return
             volume = self._open()
-            self._look()
             self._dispatch(pool)
             self._reap(stop)
             self._write_down_when_due(volume)
         except (ChunksError, LayoutError) as error:
-            self._refuse(error, stop)
+            self._refuse(error)
         except StoreError as error:
-            self._failed(error, [])
+            self._trouble(error)
         except Exception:
             log.exception("engine rests after a problem", extra={"seconds": PAUSE_AFTER_PROBLEM})
             stop.wait(PAUSE_AFTER_PROBLEM)
@@ -140,7 +168,7 @@ class ChunkedEngine:
     def _open(self) -> _Volume:
         """The share in its store, ready to be written to. Raises StoreError, ChunksError, LayoutError."""
         if self._volume is None:
-            volume = _Volume(self._share, self._carriage, self._thrift, self._workshop)
+            volume = _Volume(self._share, self._carriage, self._thrift, self._workshop, self._lock)
             try:
                 volume.tenure.begin()
                 volume.scribe.catch_up()
@@ -152,37 +180,32 @@ class ChunkedEngine:
             raise self._volume.tenure.lost
         return self._volume
 
-    def _refuse(self, error: Exception, stop: threading.Event) -> None:
-        """Somebody else writes to the share, or it is not as it should be: say so where people look, and wait."""
-        log.error("share not written", extra={"problem": str(error)})
-        self.statistics.failed(error)
-        if isinstance(error, EntryTakenError | LeaseHeldError) or self._lease_is_lost():
-            self._leave()
-        self._index.write(lambda view: view.journalled.note_problem(str(error)))
-        stop.wait(self._settings.pause)
-
-    def _lease_is_lost(self) -> bool:
-        return self._volume is not None and self._volume.tenure.lost is not None
-
     def _look(self) -> None:
-        """Take note of requests to hurry, and of large files that changed while they travel."""
+        """Take note of what other processes did: changes, requests to hurry, large files that changed on their way."""
+        version = self._index.data_version()
+        if version == self._seen:
+            return
         view = self._index.view()
         requested = view.operations.sync_requested()
         if requested != self._sync_seen:
-            self._sync_seen, self._forced, self._next_cut = requested, True, 0.0
+            self._sync_seen, self._forced = requested, True
+            self._next_look = self._next_cut = self._rest_until = 0.0
             self._index.write(lambda view: view.nodes.hasten(view.now()))
-        elif self._forced and view.nodes.next_due() is None:
+        self._seen, self._due = version, view.nodes.next_due()
+        if self._forced and self._due is None:
             self._forced = False
-        for future, items in self._running.items():
-            if len(items) == 1 and not view.nodes.users(items[0].content):
-                self._interrupts[future].set()
+        self._transfers.interrupt_unwanted(view)
+
+    @property
+    def _is_due(self) -> bool:
+        return self._due is not None and self._due <= self._index.now()
 
     # -- what travels -------------------------------------------------------------------------------
 
     def _items(self, before: float) -> list[Item]:
         """The contents that are due before a time and do not travel yet."""
         view = self._index.view()
-        under_way = {item.content for items in self._running.values() for item in items}
+        under_way = self._transfers.contents()
         found: list[Item] = []
         for waiting in view.objects.waiting(before):
             path = view.nodes.path(waiting.node) if waiting.content not in under_way else None
@@ -199,72 +222,87 @@ class ChunkedEngine:
 
     def _dispatch(self, pool: ThreadPoolExecutor) -> None:
         """Once anything is due, everything that waits for half its time already goes along, in as few archives."""
-        due = self._index.view().nodes.next_due()
-        now = self._index.now()
-        if due is None or due > now or any(len(items) > 1 for items in self._running.values()):
+        self._transfers.start_archives(pool)
+        began = time.monotonic()
+        if not self._is_due or began < self._next_look:
             return
-        items = self._items(now + self._share.settings.upload_delay / 2)
-        for archive in self._factory.archives(items):
-            self._start(pool, archive)
-        singles = sum(len(items) == 1 and items[0].size >= self._packing.pack_below
-                      for items in self._running.values())
-        for item in self._factory.singles(items)[:max(0, SINGLES - singles)]:
-            self._start(pool, [item])
-
-    def _start(self, pool: ThreadPoolExecutor, items: Sequence[Item]) -> None:
-        interrupt = threading.Event()
-        if items[0].size < self._packing.pack_below:
-            future = pool.submit(self._carriage.put_archive, items, interrupt)
-        else:
-            future = pool.submit(self._carriage.put_blocks, items[0], interrupt)
-        self._running[future], self._interrupts[future] = items, interrupt
+        items = self._items(self._index.now() + self._share.settings.upload_delay / 2)
+        self._transfers.line_up(self._factory.archives(items, largest=self._largest_archive))
+        self._transfers.start_archives(pool)
+        for item in self._factory.singles(items)[:max(0, self._transfers.free_singles)]:
+            self._transfers.start_single(pool, item)
+        self._next_look = _rested(began, 0.0)
 
     def _reap(self, stop: threading.Event) -> None:
-        if not self._running:
+        if not self._transfers:
             stop.wait(TICK)
             return
-        finished, _ = wait(self._running, timeout=TICK, return_when=FIRST_COMPLETED)
-        for future in finished:
-            items, interrupt = self._running.pop(future), self._interrupts.pop(future)
+        for transfer, future in self._transfers.ended(TICK):
+            self._next_cut = self._next_look = 0.0
             problem = future.exception()
-            self._next_cut = 0.0
             if problem is None:
                 self._succeeded()
+                self._miss(future.result().missing)
+                self._note_room(transfer)
             elif isinstance(problem, StoreError):
-                if not interrupt.is_set():
-                    self._failed(problem, items)
+                if not transfer.interrupt.is_set():
+                    self._failed(problem, transfer)
             else:
                 log.error("carrying ended unexpectedly", exc_info=problem)
-                self._postpone(items, TemporaryError(f"Internal error: {problem!r}"))
+                self._postpone(transfer.items, TemporaryError(f"Internal error: {problem!r}"))
+
+    def _miss(self, items: Sequence[Item]) -> None:
+        """The bytes of files that wait are not where they should be: tell it, and do not look all the time."""
+        if items:
+            self._postpone(items, PermanentError("The bytes of this file are missing in the state directory"))
+
+    def _note_room(self, transfer: Transfer) -> None:
+        if self._largest_archive is not None and transfer.is_archive and transfer.size >= self._largest_archive // 2:
+            self._largest_archive = None
 
     # -- the journal --------------------------------------------------------------------------------
 
     def _write_down_when_due(self, volume: _Volume) -> None:
-        """Cut when archives are all there and something is due; large files that still travel come with a later one."""
-        now = self._index.now()
-        due = self._index.view().nodes.next_due()
-        packing = any(items[0].size < self._packing.pack_below for items in self._running.values())
-        if packing or time.monotonic() < self._next_cut or not (self._untold or (due is not None and due <= now)):
+        """Cut when archives are all there and something is due; what still travels comes with a later one.
+
+        While masses travel, what is there is written down now and then.
+        """
+        began = time.monotonic()
+        if began < self._next_cut or not (self._untold or self._is_due or volume.scribe.is_in_doubt):
+            return
+        if self._transfers.packing and began < self._last_entry + ENTRY_EVERY:
             return
         self._untold = False
-        if not self._write_down(volume):
-            self._next_cut = time.monotonic() + IDLE_CUT
-        self._succeeded()
+        written = self._write_down(volume)
+        if self._purge() or written:
+            self._untold = True
+        if written:
+            self._last_entry = time.monotonic()
+            self._troubles = 0
+            self._succeeded()
+        self._next_cut = 0.0 if written and not self._transfers else _rested(began, IDLE_CUT)
 
     def _write_down(self, volume: _Volume) -> bool:
-        """Tell the journal what it does not know; whether there was anything."""
-        with volume.scribe.lock:
+        """Tell the journal what it does not know; whether there was anything. Raises StoreError, ChunksError.
+
+        An entry of which it is not known whether it was written is followed by one that finds out.
+        """
+        with self._lock:
             with self._index.reading() as view:
                 news = cut(view)
-            if news:
-                volume.scribe.write(news)
-        self._purge()
-        return bool(news)
+            if not news and not volume.scribe.is_in_doubt:
+                return False
+            volume.tenure.ensure()
+            volume.scribe.write(news)
+        return True
 
-    def _purge(self) -> None:
-        """Rows of nodes that are in neither tree go, and what lay below them, in batches."""
-        while self._index.write(purge_some):
-            pass
+    def _purge(self) -> bool:
+        """Rows of nodes that are in neither tree go, in batches; whether there may be more."""
+        until = time.monotonic() + PURGE_TIME
+        while more := self._index.write(purge_some):
+            if time.monotonic() > until:
+                break
+        return more
 
     # -- upkeep -------------------------------------------------------------------------------------
 
@@ -278,16 +316,20 @@ class ChunkedEngine:
             self._housekeeping = pool.submit(self._tidy_up, self._volume, stop)
 
     def _tidy_up(self, volume: _Volume | None, stop: threading.Event) -> None:
-        self._upkeep.run(stop, store_is_down=True)
-        if volume is None or self._breaker.is_open:
+        self._upkeep.run_chunked(store_is_down=volume is None or self._breaker.is_open)
+        began = time.monotonic()
+        if volume is None or self._breaker.is_open or began < self._collect_at:
             return
         try:
-            volume.collector.run(stop)
-            self._untold = True
             if volume.snapshots.due():
                 volume.snapshots.write()
+            volume.collector.run(stop)
         except (StoreError, ChunksError) as error:
             log.warning("upkeep postponed", extra={"problem": str(error)})
+        except Exception:
+            log.exception("upkeep failed")
+        self._untold = True
+        self._collect_at = _rested(began, 0.0)
 
     def _flush_statistics(self) -> None:
         try:
@@ -301,9 +343,18 @@ class ChunkedEngine:
         if self._breaker.succeeded():
             log.info("store is back", extra={"store": self._share.store.get_name()})
             self._index.write(lambda view: view.nodes.hasten_failed(view.now()))
+        if self._told_problem and not self._troubles:
+            self._told_problem = False
+            self._index.write(lambda view: view.journalled.clear_problems())
 
-    def _failed(self, error: StoreError, items: Sequence[Item]) -> None:
-        self._postpone(items, error)
+    def _failed(self, error: StoreError, transfer: Transfer) -> None:
+        if isinstance(error, OutOfSpaceError) and transfer.is_archive:
+            self._largest_archive = max(LEAST_ARCHIVE, transfer.size // 2)
+        self._postpone(transfer.items, error)
+        self._blame(error)
+
+    def _blame(self, error: StoreError) -> None:
+        """Take the store for down after some failures that may pass."""
         if isinstance(error, TemporaryError | SignInNeededError):
             retry_after = error.retry_after if isinstance(error, TemporaryError) else None
             self._breaker.failed(retry_after, at_once=isinstance(error, RateLimitedError))
@@ -311,53 +362,68 @@ class ChunkedEngine:
         if opens_at is not None:
             self._index.write(lambda view: view.nodes.hasten_failed(opens_at))
 
-    def _postpone(self, items: Sequence[Item], error: StoreError) -> None:
-        """Note why and for how long the files have to wait."""
-        self.statistics.failed(error)
+    def _trouble(self, error: StoreError) -> None:
+        """The share as a whole could not be written: say so with what waits, and try again later."""
+        self._troubles += 1
+        delay = self._settings.backoff.delay(self._troubles, error, self._random)
+        self._rest(error, error.message, delay)
+        self._blame(error)
 
-        def change(view: View) -> None:
-            for item in items:
-                record = view.nodes.get(item.node)
-                if record is not None and record.content == item.content:
-                    delay = self._settings.backoff.delay(record.attempts + 1, error, self._random)
-                    view.nodes.update(item.node, attempts=record.attempts + 1, problem=error.message,
-                                      due=view.now() + delay)
-        self._index.write(change)
-        log.warning("postponed", extra={"files": len(items), "problem": error.message})
+    def _refuse(self, error: Exception) -> None:
+        """Somebody else writes to the share, or it is not as it should be: nothing is written until that is over."""
+        self._troubles += 1
+        if isinstance(error, EntryTakenError | LeaseHeldError | LeaseLostError):
+            self._leave()
+        self._rest(error, str(error), self._settings.pause)
+
+    def _rest(self, error: Exception, problem: str, seconds: float) -> None:
+        log.warning("share not written", extra={"problem": problem, "seconds": round(seconds, 1)})
+        self.statistics.failed(error)
+        self._rest_until, self._told_problem = time.monotonic() + seconds, True
+        self._index.write(lambda view: view.journalled.note_problem(problem))
+
+    def _postpone(self, items: Sequence[Item], error: StoreError) -> None:
+        """Note why and for how long all files with these contents have to wait, together as they were."""
+        self.statistics.failed(error)
+        view = self._index.view()
+        users = [user for item in items for user in view.nodes.users(item.content)]
+        attempts = 1 + min((user.attempts for user in users), default=0)
+        due = view.now() + self._settings.backoff.delay(attempts, error, self._random)
+        for start in range(0, len(users), BATCH):
+            batch = [(user.id, user.content) for user in users[start:start + BATCH]]
+            self._index.write(lambda view, batch=batch: _put_off(  # type: ignore[misc]
+                view, batch, due=due, attempts=attempts, problem=error.message))
+        log.warning("postponed", extra={"files": len(users), "problem": error.message})
 
 
 class _Volume:
     """A share in its store, claimed for this engine."""
 
-    def __init__(self, share: Share, carriage: Carriage, thrift: Thrift, workshop: Path) -> None:
+    def __init__(self, share: Share, carriage: Carriage, thrift: Thrift, workshop: Path, lock: threading.Lock) -> None:
         host = platform.node()
         marker = claim_chunked(share.store, share.index)
-        journal = Journal(share.store, marker.share)
         self.tenure = Tenure(share.store, share.index, host=host)
-        self.scribe = Scribe(share.index, journal, share=marker.share, host=host, workshop=workshop)
-        self.snapshots = Snapshots(share.index, journal, share=marker.share, host=host, workshop=workshop)
-        self.collector = Collector(share, carriage, thrift, tenure=self.tenure, lock=self.scribe.lock)
+        self.scribe = Scribe(share.index, share.store, share=marker.share, host=host, workshop=workshop)
+        self.snapshots = Snapshots(
+            share.index, share.store, share=marker.share, host=host, workshop=workshop, lock=lock)
+        self.collector = Collector(share, carriage, thrift, tenure=self.tenure, lock=lock)
 
 
-PURGE_BATCH = 200
+BATCH = 200
+"""Files put off in one transaction."""
 
 
-def purge_some(view: View) -> bool:
-    """Remove some nodes that are in neither tree; whether there may be more.
+def _put_off(view: View, files: Sequence[tuple[int, int | None]], *, due: float, attempts: int, problem: str) -> None:
+    for node, content in files:
+        record = view.nodes.get(node)
+        if record is not None and record.content == content:
+            view.nodes.update(node, attempts=attempts, problem=problem, due=due)
 
-    What lies below one goes with it where the journal had it there, and is to be removed where it had it elsewhere.
-    """
-    vanished = view.journalled.vanished(PURGE_BATCH)
-    for node in vanished:
-        children = view.nodes.children_after(node, "", PURGE_BATCH)
-        for child in children:
-            if child.synced_parent == node:
-                view.journalled.note_removed(child.id)
-            view.nodes.update(child.id, parent=None, name=None, content=None)
-            view.locks.remove_on(child.id)
-        if not children:
-            view.nodes.remove(node)
-    return bool(vanished)
+
+def _rested(began: float, least: float) -> float:
+    """When to do again what began then and has ended now."""
+    now = time.monotonic()
+    return now + max(least, REST * (now - began))
 
 
 def _workshop(share: Share) -> Path:

@@ -48,13 +48,21 @@ class ChunkFactory:
     def __init__(self, packing: Packing) -> None:
         self._packing = packing
 
-    def archives(self, waiting: Iterable[Item]) -> list[Sequence[Item]]:
-        """The small contents, each once, in archives of about the right size; a folder's files lie together."""
+    def is_small(self, item: Item) -> bool:
+        """Whether it goes into an archive."""
+        return item.size < self._packing.pack_below
+
+    def archives(self, waiting: Iterable[Item], *, largest: int | None = None) -> list[Sequence[Item]]:
+        """The small contents, each once, in archives of about the right size; a folder's files lie together.
+
+        `largest` is for a store that had no room for a larger one.
+        """
+        limit = min(self._packing.archive_size, largest or self._packing.archive_size)
         sealed: list[Sequence[Item]] = []
         current = _Open()
-        small = (item for item in waiting if item.size < self._packing.pack_below)
+        small = (item for item in waiting if self.is_small(item))
         for item in sorted(_each_once(small), key=_tree_order):
-            if current.items and current.size + item.size > self._packing.archive_size:
+            if current.items and current.size + item.size > limit:
                 sealed.append(current.items)
                 current = _Open()
             current.items.append(item)
@@ -65,7 +73,7 @@ class ChunkFactory:
 
     def singles(self, waiting: Iterable[Item]) -> list[Item]:
         """The large contents, each once, the smallest first."""
-        large = (item for item in waiting if item.size >= self._packing.pack_below)
+        large = (item for item in waiting if not self.is_small(item))
         return sorted(_each_once(large), key=lambda item: item.size)
 
 

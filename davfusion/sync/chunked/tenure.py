@@ -29,6 +29,7 @@ class Tenure:
         self._seconds = seconds
         self._renew_every = renew_every
         self._renewed = -seconds
+        self._renewing = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self.lost: LeaseLostError | None = None
@@ -37,22 +38,34 @@ class Tenure:
     @property
     def is_held(self) -> bool:
         """Nobody else can have the lease now, nor for some seconds to come."""
-        return self.lost is None and time.monotonic() - self._renewed < self._seconds / 2
+        return self.lost is None and _running() - self._renewed < self._seconds / 2
 
     def begin(self) -> None:
         """Take the lease. Raises LeaseHeldError, StoreError."""
-        asked = time.monotonic()
+        asked = _running()
         self._lease.acquire()
         self._renewed = asked
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._thread.start()
 
+    def ensure(self) -> None:
+        """Renew the lease if nobody did lately, as after a sleep of the machine. Raises LeaseLostError, StoreError."""
+        if self.lost is not None:
+            raise self.lost
+        if not self.is_held:
+            self._renew()
+
+    def abandon(self) -> None:
+        """Renew the lease no more, and leave it as it is: whoever has this state directory can take it again."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
     def end(self) -> None:
         """Give the lease back, so that another need not wait."""
-        self._ended.set()
+        self.abandon()
         if self._thread is None:
             return
-        self._thread.join()
         try:
             self._lease.release()
         except (StoreError, LeaseLostError) as error:
@@ -60,16 +73,29 @@ class Tenure:
 
     def _run(self) -> None:
         while not self._ended.wait(self._renew_every):
-            asked = time.monotonic()
             try:
-                self._lease.renew()
-                self._renewed = asked
+                self._renew()
             except LeaseLostError as error:
-                self.lost = error
                 log.error("lease lost", extra={"problem": str(error)})
                 return
-            except StoreError as error:
+            except Exception as error:
                 log.warning("lease not renewed", extra={"problem": str(error)})
+
+    def _renew(self) -> None:
+        with self._renewing:
+            asked = _running()
+            try:
+                self._lease.renew()
+            except LeaseLostError as error:
+                self.lost = error
+                raise
+            self._renewed = asked
+
+
+def _running() -> float:
+    """Seconds that also pass while the machine sleeps, where the system counts them."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 
 
 def lease_of(store: Store, index: Index, *, host: str, seconds: float = LEASE_SECONDS) -> Lease:
