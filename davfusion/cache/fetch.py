@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from davfusion.cache.blocks import BLOCK, BlockFile, block_range
-from davfusion.cache.contents import NO_SPACE, ContentFiles
+from davfusion.cache.contents import ContentFiles
 from davfusion.cache.errors import CacheFullError
+from davfusion.cache.incoming import NO_SPACE
 from davfusion.cache.index import Content, Index, View
 from davfusion.cache.source import Source
 from davfusion.cache.space import Space

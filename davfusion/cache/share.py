@@ -17,12 +17,13 @@ from typing import Protocol
 
 from davfusion.cache import tree
 from davfusion.cache.allowance import Allowance
-from davfusion.cache.contents import SMALL, ContentFiles, Incoming
+from davfusion.cache.contents import SMALL, ContentFiles
 from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
 from davfusion.cache.fetch import Fetcher
 from davfusion.cache.finding import Finder
 from davfusion.cache.flusher import Flusher
 from davfusion.cache.generation import Generation
+from davfusion.cache.incoming import Incoming
 from davfusion.cache.index import Content, Durability, Index, LockRow, View
 from davfusion.cache.index.paths import Member
 from davfusion.cache.layout import Layout, PlainLayout

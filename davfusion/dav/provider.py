@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from wsgidav.dav_error import DAVError
 from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
 
-from davfusion.cache.contents import Incoming
+from davfusion.cache.incoming import Incoming
 from davfusion.cache.node import Node
 from davfusion.cache.reader import Reader
 from davfusion.cache.share import Share

@@ -20,9 +20,10 @@ from collections.abc import Callable
 from enum import Enum
 from importlib import resources
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from davfusion.cache.index.turn import Turn
+from davfusion.cache.index.waiting import Signal, Write
 
 log = logging.getLogger("davfusion.cache.index")
 
@@ -51,39 +52,6 @@ class Durability(Enum):
     """kill -9; power loss may cost the last second."""
 
 
-class _Write(Generic[T]):
-    """One requested transaction and, once committed or failed, its outcome."""
-
-    __slots__ = ("change", "done", "error", "result", "signal")
-
-    def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
-        self.change = change
-        self.done = False
-        self.signal = _Signal()
-        """It is done, or its thread may be the one that commits next."""
-        self.result: T | None = None
-        self.error: BaseException | None = None
-
-
-class _Signal:
-    """Wakes one thread. Much cheaper than an Event, and there is one for each write."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Wake the thread, or keep it from waiting next time."""
-        with contextlib.suppress(RuntimeError):  # it is set already
-            self._lock.release()
-
-    def wait(self, seconds: float) -> None:
-        """Wait until it is set, at most so long, and reset it."""
-        self._lock.acquire(timeout=seconds)
-
-
 class _Reader:
     """The reading connection of one thread, closed when the thread is gone."""
 
@@ -106,10 +74,10 @@ class Database:
         self._readers_lock = threading.Lock()
         self._writing = threading.Lock()
         self._turn = Turn(path.with_name(path.name + ".turn"))
-        self._queue: deque[_Write[Any]] = deque()
+        self._queue: deque[Write[Any]] = deque()
         self._expected = 1
         """Writes that are likely to be asked for together."""
-        self._gathered = _Signal()
+        self._gathered = Signal()
         self._writer = self._connect()
         self._closed = False
         self._commits = self._flushed = 0
@@ -137,7 +105,7 @@ class Database:
         What it raises rolls it back, alone, and is raised here. It must not wait for anything: the
         index is held meanwhile. It may run in another thread of this process.
         """
-        write = _Write(change)
+        write = Write(change)
         self._queue.append(write)
         if len(self._queue) >= self._expected:
             self._gathered.set()
@@ -158,9 +126,9 @@ class Database:
         with contextlib.suppress(IndexError):
             self._queue[0].signal.set()
 
-    def _commit_queued(self, until: _Write[Any]) -> None:
+    def _commit_queued(self, until: Write[Any]) -> None:
         while not until.done:
-            batch: list[_Write[Any]] = []
+            batch: list[Write[Any]] = []
             self._gather()
             while self._queue and len(batch) < LARGEST_BATCH:
                 batch.append(self._queue.popleft())
@@ -179,7 +147,7 @@ class Database:
             if len(self._queue) < self._expected:
                 self._gathered.wait(GATHERING)
 
-    def _commit(self, batch: list[_Write[Any]]) -> None:
+    def _commit(self, batch: list[Write[Any]]) -> None:
         try:
             with self._turn.taken():
                 self._transact(batch)
@@ -191,7 +159,7 @@ class Database:
                 write.done = True
                 write.signal.set()
 
-    def _transact(self, batch: list[_Write[Any]]) -> None:
+    def _transact(self, batch: list[Write[Any]]) -> None:
         connection = self._writer
         try:
             self._begin(connection)
@@ -222,7 +190,7 @@ class Database:
                 time.sleep(random.uniform(*BUSY_PAUSE))
 
     @staticmethod
-    def _run(connection: sqlite3.Connection, write: _Write[Any]) -> None:
+    def _run(connection: sqlite3.Connection, write: Write[Any]) -> None:
         connection.execute("SAVEPOINT change")
         try:
             write.result = write.change(connection)
