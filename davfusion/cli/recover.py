@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import click
 
 from davfusion import logs, state
+from davfusion.cli.progress import progress
 from davfusion.cli.status import size_text
 from davfusion.cli.stores import absolute
 from davfusion.config import from_options, load
@@ -21,8 +20,6 @@ from davfusion.settings import Config, ConfigError, ShareSettings
 
 WHOLE, DAMAGED = 0, 4
 """Exit codes: everything came back, something did not."""
-
-Show = Callable[[str, int, int], None]
 
 
 @click.command("recover")
@@ -35,7 +32,9 @@ Show = Callable[[str, int, int], None]
 def command(*, store: str | None, config_file: Path | None, name: str | None, state_directory: Path | None) -> int:
     """Bring a share in the chunked layout back from STORE alone, after its state directory was lost.
 
-    Only the tree is fetched; the files follow when they are read. Nothing in the store is changed.
+    Only the tree is fetched; the files follow when they are read. Nothing in the store is changed, but where the
+    journal is damaged, a snapshot of what the rest of it says is added, and the share goes on from there.
+
     Exit code 0: everything came back. 4: it came back but for what is listed. 1: it did not.
     """
     logs.set_up(verbose=False)
@@ -44,7 +43,7 @@ def command(*, store: str | None, config_file: Path | None, name: str | None, st
     directory = (state_directory or config.state or _own_directory(config, config_file)).resolve()
     state.prepare(directory)
     with state.StateLock(directory), closing(store_of(chosen)) as opened:
-        with _progress(sys.stderr.isatty()) as show:
+        with progress() as show:
             recovered = recover(opened, chosen, directory, show)
         _save(directory, config, chosen)
     _report(chosen, recovered)
@@ -92,42 +91,19 @@ def _save(directory: Path, config: Config, chosen: ShareSettings) -> None:
 def _report(settings: ShareSettings, recovered: Recovered) -> None:
     for problem in recovered.damage:
         click.echo(f"{settings.name}: {problem}")
-    for path, reason in recovered.lost:
+    for path, reason in (*recovered.objects, *recovered.lost):
         click.echo(f"{settings.name}: {path}: {reason}")
     for path, before in recovered.renamed:
         click.echo(f"{settings.name}: {path}: was {before}, as another file is")
     click.echo(f"{settings.name}: {recovered.files} files ({size_text(recovered.size)}) and {recovered.folders} "
                f"folders recovered; {len(recovered.lost)} are lost or damaged")
     if recovered.orphans:
-        click.echo(f"{settings.name}: {recovered.orphans} objects in the store belong to nothing; "
-                   "they will be removed from it")
+        fate = ("they are kept: archives can be opened with any tool for ZIP files" if recovered.damage
+                else "they will be removed from it")
+        click.echo(f"{settings.name}: {recovered.orphans} objects in the store belong to nothing; {fate}")
+    if recovered.unwritten is not None:
+        click.echo(f"{settings.name}: The journal is damaged, and nothing can be written to the share until it is "
+                   f"recovered once more, to another --state: {recovered.unwritten}.", err=True)
     if recovered.writer is not None:
         click.echo(f"{settings.name}: {recovered.writer}. What it writes from now on is not in this copy, which can "
                    "only be served once nobody else writes.", err=True)
-
-
-@contextmanager
-def _progress(on_terminal: bool) -> Iterator[Show]:
-    """Something that shows how far it is: a bar on a terminal, a line for each part of the work elsewhere."""
-    if not on_terminal:
-        yield _lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total or None)
-
-
-def _lines() -> Show:
-    last = ""
-
-    def show(what: str, done: int, total: int) -> None:
-        nonlocal last
-        del done
-        if what != last:
-            last = what
-            click.echo(f"davfusion: {what}{f' ({total})' if total else ''}", err=True)
-    return show

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -27,6 +28,19 @@ USED = 0.25
 """An object of which contents take less counts as if it had been full, so that what is left is packed anew."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """An object in which contents lie; sizes in bytes."""
+
+    path: str
+    size: int
+    live: int
+    """Bytes in it that contents take."""
+    sha256: str | None
+    has_line: bool
+    """The journal names the object itself."""
+
+
 class Filling:
     """Fills one index. For one thread and one use."""
 
@@ -37,12 +51,15 @@ class Filling:
         self._show = show
         self._now = index.now()
         self._done = self._total = 0
+        self._mended: frozenset[int] = frozenset()
 
     def run(self, reading: Reading, inventory: Inventory) -> None:
         """Write it all. The index means nothing before this has returned; memory is that of the image."""
         image = reading.image
         objects = _objects(image, inventory)
-        orphans = inventory.orphans(image)
+        # What a damaged entry named belongs to nothing now; people may still want to look into it.
+        orphans = [] if reading.damage else inventory.orphans(image)
+        self._mended = reading.mended
         self._total = len(objects) + len(orphans) + len(image.contents) + len(image.nodes)
         self._each(objects, self._put_object)
         self._each(((path, inventory.data[path]) for path in orphans), self._put_orphan)
@@ -59,10 +76,10 @@ class Filling:
             self._done += len(batch)
             self._show(self._done, self._total)
 
-    def _put_object(self, view: View, line: tuple[str, int, int, str | None]) -> None:
-        path, size, live, sha256 = line
-        view.objects.insert(path, size=size, payload=live if live >= size * USED else size, sha256=sha256, state=HELD,
-                            now=self._now, journalled=True)
+    def _put_object(self, view: View, named: _Named) -> None:
+        payload = named.live if named.live >= named.size * USED else named.size
+        view.objects.insert(named.path, size=named.size, payload=payload, sha256=named.sha256, state=HELD,
+                            now=self._now, journalled=named.has_line)
 
     def _put_orphan(self, view: View, line: tuple[str, int]) -> None:
         """A writer that ended early left it: it goes when the time of grace is over, unless it is written again."""
@@ -71,11 +88,13 @@ class Filling:
                             journalled=False)
 
     def _put_content(self, view: View, line: ContentLine) -> None:
+        """A content in another place than the journal says is told to it with the next entry."""
         view.journalled.restore_content(line.content, line.size, self._now)
         view.objects.keep(line.content, line.sha256, [
             Place(line.content, number, part.object, part.offset, part.length, part.size, part.method, part.crc32)
             for number, part in enumerate(line.parts)])
-        view.objects.note_journalled([line.content], [])
+        if line.content not in self._mended:
+            view.objects.note_journalled([line.content], [])
 
     def _put_node(self, view: View, line: NodeLine) -> None:
         if line.node == ROOT_ID:
@@ -96,18 +115,17 @@ class Filling:
         note_share(view, self._share)
 
 
-def _objects(image: Image, inventory: Inventory) -> list[tuple[str, int, int, str | None]]:
-    """Path, size, bytes in use and SHA-256 of all objects that the journal names."""
+def _objects(image: Image, inventory: Inventory) -> list[_Named]:
+    """All objects that contents of the image lie in, or that it names nevertheless."""
     live: dict[str, int] = {}
     for content in image.contents.values():
         for part in content.parts:
             live[part.object] = live.get(part.object, 0) + part.length
     found = []
     for path, size in objects_of(image).items():
-        line = image.objects.get(path)
-        used = live.get(path, 0)
-        found.append((path, size if size is not None else inventory.data.get(path, used), used,
-                      line.sha256 if line is not None else None))
+        line, used = image.objects.get(path), live.get(path, 0)
+        found.append(_Named(path, inventory.data.get(path, used) if size is None else size, used,
+                            line.sha256 if line is not None else None, line is not None))
     return found
 
 

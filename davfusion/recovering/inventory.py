@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from davfusion.chunks import volume
 from davfusion.chunks.image import Image
-from davfusion.chunks.lines import ContentLine
 from davfusion.store.errors import NotFoundError
 from davfusion.store.interface import Metadata, Store
 
@@ -34,9 +33,9 @@ class Inventory:
         found: dict[str, str] = {}
         for path, size in sorted(objects_of(image).items()):
             if path not in self.data:
-                found[path] = f"the object {path} is missing"
+                found[path] = "the object is missing"
             elif size is not None and self.data[path] != size:
-                found[path] = f"the object {path} has {self.data[path]} bytes instead of {size}"
+                found[path] = f"the object has {self.data[path]} bytes instead of {size}"
         return found
 
 
@@ -56,21 +55,23 @@ def objects_of(image: Image) -> dict[str, int | None]:
     return found
 
 
-def contents_in(image: Image, paths: Iterable[str]) -> dict[int, str]:
-    """The contents of which a part lies in one of these objects, and the first of those."""
-    wanted = set(paths)
-    return {content.content: path for content in image.contents.values()
-            if (path := _first(content, wanted)) is not None}
+def lost_contents(image: Image, inventory: Inventory) -> dict[int, str]:
+    """The contents of which a part is not where the journal says, and why."""
+    sizes = inventory.data
+    found: dict[int, str] = {}
+    for content in image.contents.values():
+        for part in content.parts:
+            if part.offset + part.length > sizes.get(part.object, 0):
+                found[content.content] = (f"the object {part.object} is too short" if part.object in sizes
+                                          else f"the object {part.object} is missing")
+                break
+    return found
 
 
 def files_with(image: Image, contents: Mapping[int, str]) -> list[tuple[str, str]]:
     """The paths of the files that have one of these contents, each with what stands beside the content."""
     return sorted((image.path(node.node), contents[node.content]) for node in image.nodes.values()
                   if node.content is not None and node.content in contents)
-
-
-def _first(content: ContentLine, wanted: set[str]) -> str | None:
-    return next((part.object for part in content.parts if part.object in wanted), None)
 
 
 def _listed(store: Store, folders: Iterable[str]) -> Iterator[Metadata]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from davfusion.recovering.inventory import Inventory
 
 Show = Callable[[int, int], None]
 """Told how much is done, of how much."""
+Mend = Callable[[Image], set[int]]
+"""Completes an image before it is settled; the contents of which it says something that the journal does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,9 @@ class Reading:
     number: int
     """Of the last entry."""
     damage: tuple[DamagedError, ...]
-    """Entries and snapshots that could not be read, by number; what only they said is not in the image."""
+    """Entries and snapshots that could not be read, by path; what only they said is not in the image."""
+    mended: frozenset[int] = frozenset()
+    """Contents of which the journal does not say, or not rightly, where they lie; the image does."""
 
     def costs(self, inventory: Inventory) -> Costs:
         """What the next reader has to read, unless a snapshot is written before."""
@@ -46,20 +51,25 @@ class Reading:
         return Costs(len(entries), sum(entries), sizes.get(volume.snapshot_path(base), 0) if base else 0)
 
 
-def read_journal(journal: Journal, inventory: Inventory, show: Show) -> Reading:
+def _no_mending(image: Image) -> set[int]:
+    del image
+    return set()
+
+
+def read_journal(journal: Journal, inventory: Inventory, show: Show, mend: Mend = _no_mending) -> Reading:
     """The share as its journal says it is. Raises StoreError; FormatError; DamagedError where nothing can be read.
 
-    A writer that goes on meanwhile may remove what was listed: then it is read again.
+    What is damaged is passed over; an entry that was not listed is asked for by its name before it counts as missing.
     """
     try:
         image, number = load(journal, show)
-        return Reading(image, number, ())
     except DamagedError:
-        return _read_around(journal, inventory, show)
+        return read_around(journal, inventory, show, mend)
+    return Reading(image, number, (), frozenset(mend(image)))
 
 
-def _read_around(journal: Journal, inventory: Inventory, show: Show) -> Reading:
-    """Read everything but what is damaged, from the newest snapshot that is whole."""
+def read_around(journal: Journal, inventory: Inventory, show: Show, mend: Mend = _no_mending) -> Reading:
+    """Read everything but what is damaged, from the newest snapshot that is whole. Raises as `read_journal`."""
     entries = _numbers(inventory, volume.parse_journal)
     snapshots = _numbers(inventory, volume.parse_snapshot)
     last = max([*entries, *snapshots], default=0)
@@ -70,8 +80,20 @@ def _read_around(journal: Journal, inventory: Inventory, show: Show) -> Reading:
     for done, lines in enumerate(_readable(journal, range(base + 1, last + 1), damage), start=1):
         image.apply(lines)
         show(done, last - base)
+    mended = frozenset(mend(image))
     image.settle()
-    return Reading(image, last, tuple(sorted(damage, key=lambda error: error.path)))
+    return Reading(image, last, tuple(sorted(damage, key=lambda error: error.path)), mended)
+
+
+def read_reserve(journal: Journal, inventory: Inventory) -> list[DamagedError]:
+    """What is damaged of that from which the share could be read if its newest snapshot were not there."""
+    snapshots = _numbers(inventory, volume.parse_snapshot)
+    damage: list[DamagedError] = []
+    if snapshots:
+        previous = snapshots[-2] if len(snapshots) > 1 else 0
+        _newest(journal, [previous] if previous else [], damage)
+        deque(_readable(journal, range(previous + 1, snapshots[-1] + 1), damage), maxlen=0)
+    return damage
 
 
 def _newest(journal: Journal, snapshots: list[int], damage: list[DamagedError]) -> tuple[int, Image]:

@@ -9,23 +9,29 @@ from __future__ import annotations
 import logging
 import platform
 import shutil
-from collections.abc import Callable
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from davfusion import state
 from davfusion.cache.contents import flush_folder
 from davfusion.cache.index import Durability, Index
+from davfusion.chunks.entry import EntryWriter, Header
 from davfusion.chunks.errors import ChunksError, LeaseHeldError
 from davfusion.chunks.journal import Journal
 from davfusion.chunks.lease import Lease
 from davfusion.chunks.marker import Marker, read_marker
 from davfusion.recovering.filling import Filling
-from davfusion.recovering.inventory import Inventory, contents_in, files_with, take
+from davfusion.recovering.inventory import Inventory, files_with, lost_contents, take
+from davfusion.recovering.mending import mend
 from davfusion.recovering.reading import Reading, read_journal
 from davfusion.settings import ConfigError, ShareSettings
 from davfusion.store.errors import StoreError
 from davfusion.store.interface import Store
+from davfusion.sync.chunked.tenure import lease_of
 from davfusion.sync.layout import SHARE
 
 log = logging.getLogger("davfusion.recovering")
@@ -52,15 +58,19 @@ class Recovered:
     """Paths and former names of what got another name."""
     damage: tuple[str, ...]
     """What cannot be read in the journal itself, as sentences."""
+    objects: tuple[tuple[str, str], ...]
+    """Store paths of archives and blocks that are not as they should be, and why."""
     orphans: int
     """Objects in the store that the journal does not name."""
     writer: LeaseHeldError | None
     """Somebody else writes to the share now."""
+    unwritten: str | None
+    """Why a damaged journal could not be made whole again by a snapshot."""
 
     @property
     def is_whole(self) -> bool:
         """Everything came back as it was."""
-        return not self.lost and not self.damage
+        return not self.lost and not self.damage and not self.objects
 
 
 def recover(store: Store, settings: ShareSettings, directory: Path, show: Show) -> Recovered:
@@ -81,17 +91,20 @@ def _recover(store: Store, settings: ShareSettings, directory: Path, show: Show)
     writer = _other_writer(store)
     show("listing the store", 0, 0)
     inventory = take(store)
-    reading = read_journal(Journal(store, marker.share), inventory,
-                           lambda done, total: show("reading the journal", done, total))
+    journal = Journal(store, marker.share)
+    reading = read_journal(journal, inventory, lambda done, total: show("reading the journal", done, total),
+                           lambda image: mend(image, inventory, store))
     beside = directory / _BESIDE
     shutil.rmtree(beside, ignore_errors=True)
     state.prepare(beside)
     made = state.claim(beside, settings)
-    _fill(made / _INDEX, marker.share, reading, inventory, show)
+    with _new_index(made / _INDEX) as index:
+        Filling(index, marker.share, lambda done, total: show("writing the index", done, total)).run(reading, inventory)
+        unwritten = _begin_anew(store, marker.share, reading, index) if reading.damage else None
     _put_in_place(made, place, beside)
     log.info("share recovered", extra={"share": settings.name, "number": reading.number,
                                        "nodes": len(reading.image.nodes)})
-    return _recovered(reading, inventory, writer)
+    return _recovered(reading, inventory, writer, unwritten)
 
 
 def _marker(store: Store, settings: ShareSettings) -> Marker:
@@ -132,14 +145,37 @@ def _other_writer(store: Store) -> LeaseHeldError | None:
     return None
 
 
-def _fill(file: Path, share: str, reading: Reading, inventory: Inventory, show: Show) -> None:
+@contextmanager
+def _new_index(file: Path) -> Iterator[Index]:
     # Nothing is worth flushing before the last commit: until then the file is thrown away.
     index = Index(file, durability=Durability.PROCESS_SAFE)
     try:
-        Filling(index, share, lambda done, total: show("writing the index", done, total)).run(reading, inventory)
+        yield index
         index.flush()
     finally:
         index.close()
+
+
+def _begin_anew(store: Store, share: str, reading: Reading, index: Index) -> str | None:
+    """After damage: a snapshot of what there is, on which the journal can go on; why there is none otherwise."""
+    host = platform.node()
+    lease = lease_of(store, index, host=host)
+    try:
+        lease.acquire()
+        try:
+            with tempfile.TemporaryFile() as file:
+                writer = EntryWriter(file, Header(kind="snapshot", number=reading.number, share=share, writer=host,
+                                                  id=uuid.uuid4().hex, written=index.now()))
+                for line in reading.image.lines():
+                    writer.add(line)
+                writer.finish()
+                Journal(store, share).write_snapshot(reading.number, file)
+        finally:
+            lease.release()
+    except (ChunksError, StoreError) as error:
+        log.warning("snapshot not written", extra={"problem": str(error)})
+        return str(error)
+    return None
 
 
 def _put_in_place(made: Path, place: Path, beside: Path) -> None:
@@ -151,14 +187,15 @@ def _put_in_place(made: Path, place: Path, beside: Path) -> None:
     shutil.rmtree(beside, ignore_errors=True)
 
 
-def _recovered(reading: Reading, inventory: Inventory, writer: LeaseHeldError | None) -> Recovered:
+def _recovered(reading: Reading, inventory: Inventory, writer: LeaseHeldError | None, unwritten: str | None
+               ) -> Recovered:
     image = reading.image
-    damaged = inventory.damage(image)
-    contents = {content: damaged[path] for content, path in contents_in(image, damaged).items()}
-    lost = [(loss.path, loss.reason) for loss in image.losses] + files_with(image, contents)
+    lost = [(loss.path, loss.reason) for loss in image.losses] + files_with(image, lost_contents(image, inventory))
     folders = sum(line.folder for line in image.nodes.values())
     return Recovered(
         files=len(image.nodes) - folders, folders=folders,
         size=sum(image.contents[line.content].size for line in image.nodes.values() if line.content is not None),
         lost=tuple(sorted(lost)), renamed=tuple((image.path(line.node), line.name) for line in image.renamed),
-        damage=tuple(str(error) for error in reading.damage), orphans=len(inventory.orphans(image)), writer=writer)
+        damage=tuple(str(error) for error in reading.damage), objects=tuple(inventory.damage(image).items()),
+        orphans=len(inventory.orphans(image)), writer=writer,
+        unwritten=unwritten)
