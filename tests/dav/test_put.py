@@ -205,3 +205,22 @@ def test_a_read_only_share(share: Share) -> None:
     assert client.get("/f").body == b"x"
     options = client.request("OPTIONS", "/f")
     assert options.headers["dav"] == "1, 3" and options.headers["allow"] == "OPTIONS, GET, HEAD, PROPFIND"
+
+
+@pytest.mark.parametrize(("url", "before", "within"), [("/folder/f", 3, 5), ("/folder/new", 6, 5)])
+def test_a_small_body_costs_few_statements(client: Client, share: Share, url: str, before: int, within: int) -> None:
+    """What is asked of the index before the body is read, and in the transaction; new files look twice."""
+    client.request("MKCOL", "/folder")
+    client.put("/folder/f", b"old")
+    client.put("/folder/f", b"older")
+    statements: list[str] = []
+    connections = [share.index._database.reader(), share.index._database._writer]
+    for connection in connections:
+        connection.set_trace_callback(statements.append)
+    answer = client.put(url, b"data")
+    for connection in connections:
+        connection.set_trace_callback(None)
+    assert answer.status in (201, 204)
+    begin, end = statements.index("BEGIN IMMEDIATE"), statements.index("COMMIT")
+    assert begin <= before, statements[:begin]
+    assert end - begin - 1 <= within, statements[begin:end]
