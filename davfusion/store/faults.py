@@ -201,6 +201,11 @@ class FaultyStore(WrappedStore):
         if not fault.lost:
             self._change(fault, [directory], lambda: super(FaultyStore, self).create_directory(directory))
 
+    def keep_directory(self, directory: str) -> None:
+        fault = self._fault("keep_directory", directory)
+        if not fault.lost:
+            self._change(fault, [directory], lambda: super(FaultyStore, self).keep_directory(directory))
+
     def delete(self, path: str, is_dir: bool, *, if_version: str | None = None) -> None:
         fault = self._fault("delete", path)
         if not fault.lost:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from davfusion.store.errors import ConflictError, InvalidPathError, NotFoundError, PermanentError
+from davfusion.store.errors import AlreadyExistsError, ConflictError, InvalidPathError, NotFoundError, PermanentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,18 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def create_directory(self, directory: str) -> None:
         """Create one folder; missing parents are created. Raises AlreadyExistsError."""
+
+    def keep_directory(self, directory: str) -> None:
+        """Have a folder that stays when nothing is in it any more, whether it exists or not.
+
+        Where folders are implied this leaves a marker, also in a folder that objects imply now. Raises
+        AlreadyExistsError when a file is there.
+        """
+        try:
+            self.create_directory(directory)
+        except AlreadyExistsError:
+            if not self.get_metadata(directory).is_dir:
+                raise
 
     @abc.abstractmethod
     def delete(self, path: str, is_dir: bool, *, if_version: str | None = None) -> None:

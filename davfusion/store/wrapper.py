@@ -69,6 +69,10 @@ class WrappedStore(Store):
         with self.around("create_directory", directory):
             self._store.create_directory(directory)
 
+    def keep_directory(self, directory: str) -> None:
+        with self.around("keep_directory", directory):
+            self._store.keep_directory(directory)
+
     def delete(self, path: str, is_dir: bool, *, if_version: str | None = None) -> None:
         with self.around("delete", path):
             self._store.delete(path, is_dir, if_version=if_version)

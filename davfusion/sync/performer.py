@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from davfusion.cache.share import Share
 from davfusion.cache.whole import open_whole
-from davfusion.store.errors import AlreadyExistsError, TemporaryError
+from davfusion.store.errors import TemporaryError
 from davfusion.store.interface import IfAbsent, Metadata
 from davfusion.sync.settle import Settler
 from davfusion.sync.statistics import Statistics
@@ -39,7 +39,7 @@ class Performer:
             case Delete():
                 self._store.delete(step.path, is_dir=False, if_version=step.version)
             case MakeFolder():
-                self._make_folder(step.path)
+                self._store.keep_directory(step.path)
             case MoveFolder():
                 self._store.move(step.source, step.path, condition=IfAbsent())
             case DeleteFolder():
@@ -71,10 +71,3 @@ class Performer:
         if shown is None or shown.version != written.version:
             raise TemporaryError("The store does not show what was just written", written.path, retry_after=1.0)
         return shown
-
-    def _make_folder(self, path: str) -> None:
-        try:
-            self._store.create_directory(path)
-        except AlreadyExistsError:
-            if not self._store.get_metadata(path).is_dir:
-                raise

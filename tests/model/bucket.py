@@ -63,7 +63,9 @@ class Bucket(Store):
             if not key.startswith(prefix):
                 continue
             name, below, _ = key[len(prefix):].partition("/")
-            if below:
+            if below and recursive:
+                found[key] = self._metadata(key)
+            elif below:
                 found.setdefault(prefix + name, Metadata(prefix + name, True, 0, 0.0, None))
             elif name != MARKER:
                 found[key] = self._metadata(key)
@@ -78,7 +80,12 @@ class Bucket(Store):
         return self._put(path, bytes(data), condition)
 
     def create_directory(self, directory) -> None:
-        if f"{directory}/{MARKER}" in self.objects:
+        if self.exists(directory):
+            raise AlreadyExistsError("There already", directory)
+        self._put(f"{directory}/{MARKER}", b"", None)
+
+    def keep_directory(self, directory) -> None:
+        if directory in self.objects:
             raise AlreadyExistsError("There already", directory)
         self._put(f"{directory}/{MARKER}", b"", None)
 

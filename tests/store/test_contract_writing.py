@@ -208,6 +208,21 @@ def test_a_folder_stays_when_its_files_go_where_folders_exist(store, put):
     assert store.get_directory_listing("/d") == []
 
 
+def test_a_folder_that_is_kept_stays_when_its_files_go(store, put):
+    put("/d/e/f", b"x")
+    put("/file", b"x")
+    for path in ("/d/e", "/new"):
+        store.keep_directory(path)
+        store.keep_directory(path)
+    store.delete("/d/e/f", is_dir=False)
+    assert store.is_dir("/d/e")
+    assert store.is_dir("/new")
+    assert store.get_directory_listing("/d/e") == []
+    with pytest.raises(AlreadyExistsError):
+        store.keep_directory("/file")
+    assert store.get_file("/file") == b"x"
+
+
 def test_delete_takes_files_and_whole_folders(store, put):
     for path in ("/d/a", "/d/b/c/d", "/keep", "/dd/keep"):
         put(path, b"x")

@@ -80,6 +80,7 @@ def test_statistics_count_a_stream_that_is_closed_early():
 
 CHANGES = {
     "store_fileobject": (lambda store: put(store, "/new"), lambda store: store.exists("/new")),
+    "keep_directory": (lambda store: store.keep_directory("/n"), lambda store: store.exists("/n")),
     "create_directory": (lambda store: store.create_directory("/n"), lambda store: store.exists("/n")),
     "delete": (lambda store: store.delete("/f", is_dir=False), lambda store: not store.exists("/f")),
     "delete_empty_directory": (lambda store: store.delete_empty_directory("/e"),

@@ -33,7 +33,7 @@ def test_a_thousand_files_are_a_thousand_requests_each_way(
     fill(office, "/d", 1000)
     office.carry_all()
     folders = store.capabilities.folders
-    assert store.verbs() == {"store_fileobject": 1000} | ({"create_directory": 1} if folders else {})
+    assert store.verbs() == {"store_fileobject": 1000} | ({"keep_directory": 1} if folders else {})
     store.requests.clear()
     office.share.delete("/d")
     office.carry_all()

@@ -220,7 +220,7 @@ def test_a_delete_after_which_somebody_wrote(make_office: MakeOffice, fault: Fau
 def test_a_new_folder(make_office: MakeOffice, fault: Fault, inside: type[Store]) -> None:
     office, store = make(make_office, inside())
     office.share.make_folder("/d")
-    store.arm("create_directory", fault)
+    store.arm("keep_directory", fault)
     stumble(office)
     go_on(office)
     assert stored(store.inside) == {"/d": None}
@@ -302,7 +302,7 @@ def test_a_marker_under_way_for_another_node_is_not_taken_for_done(make_office: 
     save(office.share, "/d/f", b"data")
     office.carry_all()
     gate = threading.Event()
-    store.hold = lambda verb, path: gate if verb == "create_directory" else None
+    store.hold = lambda verb, path: gate if verb == "keep_directory" else None
     with office.working():
         office.share.delete("/d/f")
         until(store.arrived.is_set)

@@ -216,6 +216,14 @@ class S3Store(Store):
             raise AlreadyExistsError("There is something here already", directory)
         self._client.put(marker, b"", {}, directory)
 
+    def keep_directory(self, directory: str) -> None:
+        marker = self._keys.marker(directory)
+        if directory == "/":
+            return
+        if self._head(directory) is not None:
+            raise AlreadyExistsError("There is a file here already", directory)
+        self._client.put(marker, b"", {}, directory)
+
     def delete(self, path: str, is_dir: bool, *, if_version: str | None = None) -> None:
         if not self._keys.holds(path):
             return
