@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from davfusion.cache.index import Place, StoredObject, View
-from davfusion.cache.index.objects import DELETING, HELD, LEAVING
+from davfusion.cache.index.objects import DELETING, HELD, LEAVING, WRITING
 from davfusion.cache.parts import part_of
 from davfusion.cache.share import Share
 from davfusion.cache.whole import open_whole
@@ -78,9 +78,9 @@ class Collector:
         """Objects in which no content lies are to go; returns how many."""
         def change(view: View) -> int:
             unused = view.objects.unused(view.now() - self._thrift.unfinished, BATCH)
-            doomed = [each.path for each in unused if not self._carriage.wants(each.path)]
-            for path in doomed:
-                view.objects.set_state(path, LEAVING, view.now())
+            doomed = [each for each in unused if not self._carriage.wants(each.path)]
+            for each in doomed:  # one that was never finished may not be there: nothing may come to lie in it
+                view.objects.set_state(each.path, DELETING if each.state == WRITING else LEAVING, view.now())
             return len(doomed)
         count = 0
         while moved := self._index.write(change):

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from davfusion.chunks import journal
+from davfusion.store.interface import Store
 from davfusion.sync.chunked import carriage, snapshots
+from tests.sync.chunked.office import Office
+
+MakeOffice = Callable[..., Office]
+
+
+@pytest.fixture
+def make_office(tmp_path: Path) -> Iterator[MakeOffice]:
+    opened: list[Office] = []
+
+    def make(store: Store | None = None, state: str = "state", **options: object) -> Office:
+        office = Office(tmp_path / state, store, **options)  # type: ignore[arg-type]
+        opened.append(office)
+        return office
+
+    yield make
+    for office in opened:
+        office.close()
+
+
+@pytest.fixture
+def office(make_office: MakeOffice) -> Office:
+    return make_office()
 
 
 @pytest.fixture

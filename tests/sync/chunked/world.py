@@ -26,7 +26,8 @@ from davfusion.cache.whole import open_whole
 from davfusion.chunks import volume
 from davfusion.chunks.image import Image, load
 from davfusion.chunks.journal import Journal
-from davfusion.store.errors import StoreError
+from davfusion.chunks.lines import NodeLine
+from davfusion.store.errors import StoreError, TemporaryError
 from davfusion.store.faults import Call, Fault, FaultyStore, RandomPlan
 from davfusion.store.interface import Store
 from davfusion.store.memory import MemoryStore
@@ -87,6 +88,8 @@ class World:
         """All bytes that a node ever had."""
         self._bytes: dict[int, bytes] = {}
         """By content."""
+        self._before: dict[int, tuple[int, str]] = {}
+        """Nodes that the journal had after its last entry, with their folders and paths there."""
         self._verified: dict[object, bytes] = {}
         self.state = Path(tempfile.mkdtemp(prefix="davfusion-chunked-", dir=_fast_folder()))
         self._open()
@@ -287,6 +290,7 @@ class World:
         with self.surviving(), contextlib.suppress(StoreError):
             self.engine.tidy()
         self.compare()
+        self._check_snapshots()
 
     def _flush(self) -> None:
         assert self.share.flusher is not None
@@ -353,6 +357,30 @@ class World:
             assert line.content in image.contents, f"the journal does not say where the bytes of {line} lie"
             data = self._stored_bytes(image, line.content)
             assert data in self._had[line.node], f"{line.name}: never had {data[:20]!r}"
+        self._judge_removals(nodes, image)
+
+    def _judge_removals(self, nodes: dict[int, NodeLine], image: Image) -> None:
+        """What a file replaces stays until the file itself is there. (Clients may be a step ahead of the entry.)"""
+        before, self._before = self._before, {line.node: (line.parent, image.path(line.node))
+                                              for line in nodes.values()}
+        if self.chaos.interleaving:
+            return
+        now = {path for _, path in self._before.values()}
+        for node, (parent, path) in before.items():
+            replaced = path in self.tree and self.tree[path].data is not None
+            there_still = image.path(parent) == (path.rpartition("/")[0] or "/")
+            assert node in nodes or not replaced or not there_still or path in now, f"gone before its time: {path}"
+
+    def _check_snapshots(self) -> None:
+        """Snapshot and entries come to the same as all entries."""
+        share = self.share.index.view().operations.meta(SHARE)
+        if share is None:
+            return
+        image, _ = load(Journal(self.inner, share))
+        assert not image.losses, image.losses
+        found = {line.node: (line.parent, line.name, line.content) for line in reached(image).values()}
+        assert found == {line.node: (line.parent, line.name, line.content)
+                         for line in reached(self.judged.image).values()}, "a snapshot says something else"
 
     def _stored_bytes(self, image: Image, content: int) -> bytes:
         line = image.contents[content]
@@ -373,7 +401,8 @@ class World:
             self.advance(1000.0)
             before = self.objects()
             self._flush()
-            self.engine.run_due()
+            with contextlib.suppress(TemporaryError):  # a block may be wanted while it is being deleted
+                self.engine.run_due()
             self.engine.tidy()
             settled = self.share.index.view().nodes.count_dirty() == (0, 0) and before == self.objects()
             unchanged = unchanged + 1 if settled else 0

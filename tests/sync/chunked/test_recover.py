@@ -1,0 +1,137 @@
+"""A share whose state directory is lost, at any moment: what the journal says comes back, and life goes on."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from davfusion import state
+from davfusion.chunks.volume import LEASE
+from davfusion.recovering import filling
+from davfusion.recovering.audit import Audit
+from davfusion.recovering.recovery import Recovered, recover
+from davfusion.settings import ShareSettings
+from davfusion.sync.layout import SHARE
+from tests.sync.chunked import account, runs
+from tests.sync.chunked.account import Kept, Tree
+from tests.sync.chunked.watched import reached
+from tests.sync.chunked.world import World, drop
+
+pytestmark = pytest.mark.usefixtures("in_order")
+
+SETTINGS = ShareSettings(name="files", store="memory:", layout="chunked")
+SEEDS = 6
+
+
+def silent(what: str, done: int, total: int) -> None:
+    del what, done, total
+
+
+class Recovering(World):
+    """A world whose state directory may be lost."""
+
+    def lose_state(self) -> Recovered:
+        """Lose it, and bring the share back from the store."""
+        promised, latest = self.journalled_tree(), self.latest_properties()
+        drop(self.engine)
+        self.share.fetcher.close()
+        self.share.index.close()
+        shutil.rmtree(self.state)
+        self._busy = self._writing = False
+        self.inner.delete(LEASE, is_dir=False)  # its time is over
+        directory = Path(tempfile.mkdtemp(prefix="davfusion-recovered-", dir=self.state.parent))
+        state.prepare(directory)
+        recovered = recover(self.inner, SETTINGS, directory, silent, clock=lambda: self.now)
+        state.share_directory(directory, SETTINGS.name).rename(self.state)
+        shutil.rmtree(directory)
+        self._open()
+        assert recovered.is_whole and not recovered.renamed, recovered
+        self.tree = self.visible()
+        for path, properties in latest.items():
+            # A snapshot has the properties of its own moment, which the next entry would have told too.
+            if path in self.tree and self.tree[path].properties == properties:
+                promised[path] = Kept(promised[path].data, properties)
+        different = account.difference(self.tree, promised)
+        assert not different, f"recovered was {different}"
+        return recovered
+
+    def journalled_tree(self) -> Tree:
+        """What all entries of the journal come to."""
+        image = self.judged.image
+        return {image.path(line.node): Kept(
+            None if line.content is None else self._stored_bytes(image, line.content),
+            {name: xml.encode() for name, xml in line.properties.items()}) for line in reached(image).values()}
+
+    def latest_properties(self) -> dict[str, dict[str, bytes]]:
+        """What clients were promised last, by the paths that the journal has."""
+        image, view = self.judged.image, self.share.index.view()
+        return {image.path(node): view.properties.of(node) for node in reached(image)}
+
+    def audit(self) -> None:
+        """The index agrees with the journal, and all bytes are there."""
+        share = self.share.index.view().operations.meta(SHARE)
+        audited = Audit(self.inner, share or "", self.share.index, show=silent).run(deep=True)
+        assert not audited.problems and not audited.notes, audited
+
+
+@pytest.mark.parametrize("kind", runs.KINDS)
+@pytest.mark.parametrize("climate", runs.CLIMATES)
+def test_state_is_lost_again_and_again(kind: str, climate: str) -> None:
+    brought = 0
+    for seed in range(SEEDS):
+        world = Recovering(kind, seed, runs.CLIMATES[climate])
+        driver = random.Random(seed)
+        try:
+            for number in range(120):
+                runs.step(world, driver)
+                if number % 40 == 39 and world.judged.entries:
+                    world.calm = True
+                    brought += world.lose_state().files
+                    world.audit()
+                    world.calm = False
+            world.converge()
+            world.check()
+            world.audit()
+        finally:
+            world.close()
+    assert brought > 10, "too little came back to prove anything"
+
+
+def test_nothing_new_has_an_id_of_something_old() -> None:
+    world = Recovering("folders", 1, runs.CLIMATES["calm"])
+    try:
+        world.put("/a")
+        world.advance(10)
+        world.work()
+        highest = max(world.judged.image.nodes), max(world.judged.image.contents)
+        world.lose_state()
+        world.put("/b")
+        node = world.share.find("/b")
+        assert node is not None and node.content is not None
+        assert node.id > highest[0] + filling.MARGIN
+        assert node.content > highest[1] + filling.MARGIN
+    finally:
+        world.close()
+
+
+def test_what_a_dead_writer_left_goes() -> None:
+    world = Recovering("folders", 2, runs.CLIMATES["calm"])
+    try:
+        world.put("/a")
+        world.advance(10)
+        world.work()
+        orphan = f"/archives/{'0' * 32}.zip"
+        with tempfile.TemporaryFile() as file:
+            file.write(b"never journalled")
+            world.inner.store_fileobject(file, orphan)
+        assert world.lose_state().orphans == 1
+        assert world.inner.exists(orphan)
+        world.converge()
+        assert not world.inner.exists(orphan)
+        world.check()
+    finally:
+        world.close()
