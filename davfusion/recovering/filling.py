@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +24,9 @@ T = TypeVar("T")
 BATCH = 1000
 """Lines written in one transaction."""
 MARGIN = 1_000_000
-"""Ids left free above those of the journal, because some were given out that it does not name any more."""
+"""Ids left free at least above those of the journal, because some were given out that it does not name any more."""
+SPREAD = 2**40
+"""Ids begin anywhere in this range above, so that those given out after an earlier recovery are hardly met again."""
 USED = 0.25
 """An object of which contents take less counts as if it had been full, so that what is left is packed anew."""
 
@@ -130,11 +133,12 @@ def _objects(image: Image, inventory: Inventory) -> list[_Named]:
 
 
 def _skip_ids(view: View, image: Image, now: float) -> None:
-    """Make the index count on from beyond all ids that the journal may have used: no id ever means two things."""
-    node = max(image.nodes, default=ROOT_ID) + MARGIN
+    """Make the index count on from beyond all ids that were ever given out: no id ever means two things."""
+    skipped = MARGIN + secrets.randbelow(SPREAD)
+    node = max(image.nodes, default=ROOT_ID) + skipped
     view.nodes.insert(id=node, folder=0, modified=now, created=now)
     view.nodes.remove(node)
-    content = max(image.contents, default=0) + MARGIN
+    content = max(image.contents, default=0) + skipped
     view.journalled.restore_content(content, 0, now)
     view.contents.remove_unreferenced(content)
 

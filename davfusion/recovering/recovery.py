@@ -10,6 +10,7 @@ import logging
 import platform
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,22 +74,24 @@ class Recovered:
         return not self.lost and not self.damage and not self.objects
 
 
-def recover(store: Store, settings: ShareSettings, directory: Path, show: Show) -> Recovered:
-    """Bring a share back into a state directory, whose lock the caller holds.
+def recover(store: Store, settings: ShareSettings, directory: Path, show: Show, *,
+            clock: Callable[[], float] = time.time) -> Recovered:
+    """Bring a share back into a state directory, whose lock the caller holds. `clock` is in seconds since the epoch.
 
     Raises ConfigError, with a sentence that says what to do, where that must not or cannot be done.
     """
     try:
-        return _recover(store, settings, directory, show)
+        return _recover(store, settings, directory, show, clock)
     except (ChunksError, StoreError) as error:
         raise ConfigError(f"The share at {settings.store} cannot be recovered. {error}.") from error
 
 
-def _recover(store: Store, settings: ShareSettings, directory: Path, show: Show) -> Recovered:
+def _recover(store: Store, settings: ShareSettings, directory: Path, show: Show, clock: Callable[[], float]
+             ) -> Recovered:
     marker = _marker(store, settings)
     place = state.share_directory(directory, settings.name)
     check_free(place, settings, marker.share)
-    writer = _other_writer(store)
+    writer = _other_writer(store, clock)
     show("listing the store", 0, 0)
     inventory = take(store)
     journal = Journal(store, marker.share)
@@ -98,7 +101,7 @@ def _recover(store: Store, settings: ShareSettings, directory: Path, show: Show)
     shutil.rmtree(beside, ignore_errors=True)
     state.prepare(beside)
     made = state.claim(beside, settings)
-    with _new_index(made / _INDEX) as index:
+    with _new_index(made / _INDEX, clock) as index:
         Filling(index, marker.share, lambda done, total: show("writing the index", done, total)).run(reading, inventory)
         unwritten = _begin_anew(store, marker.share, reading, index) if reading.damage else None
     _put_in_place(made, place, beside)
@@ -136,19 +139,19 @@ def check_free(place: Path, settings: ShareSettings, share: str) -> None:
                       "with --state, or another name with --name.")
 
 
-def _other_writer(store: Store) -> LeaseHeldError | None:
+def _other_writer(store: Store, clock: Callable[[], float]) -> LeaseHeldError | None:
     """Who writes to the share now, if anybody does."""
     try:
-        Lease(store, owner="", host=platform.node()).check_free()
+        Lease(store, owner="", host=platform.node(), clock=clock).check_free()
     except LeaseHeldError as error:
         return error
     return None
 
 
 @contextmanager
-def _new_index(file: Path) -> Iterator[Index]:
+def _new_index(file: Path, clock: Callable[[], float]) -> Iterator[Index]:
     # Nothing is worth flushing before the last commit: until then the file is thrown away.
-    index = Index(file, durability=Durability.PROCESS_SAFE)
+    index = Index(file, durability=Durability.PROCESS_SAFE, clock=clock)
     try:
         yield index
         index.flush()
