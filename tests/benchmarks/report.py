@@ -143,13 +143,14 @@ def _goals(report: Mapping[str, Any]) -> str:
 def _wanted(goal: Mapping[str, Any]) -> str:
     if goal["of"] == Measure.RATE.value:
         return f"{goal['wanted']:g} x {goal['peer']}"
-    return f"<= {goal['wanted']:,g} " + ("" if goal["peer"] is None else f"x {goal['peer']}'s ") + goal["of"]
+    whose = "" if goal["peer"] is None else f"x {goal['peer']}'s "
+    return f"<= {_number(goal['wanted'])} {whose}{goal['of']}"
 
 
 def _so_much(goal: Mapping[str, Any]) -> str:
     if goal["of"] == Measure.RATE.value:
         return _times(goal["reached"])
-    return "" if goal["reached"] is None else f"{goal['reached']:,.4g}"
+    return _number(goal["reached"])
 
 
 def _group(rows: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:

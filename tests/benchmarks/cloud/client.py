@@ -67,9 +67,8 @@ def describe_folder(url: str, path: str) -> dict[str, dict[str, str]]:
     """All properties of the members of a folder but the ETag, which is of a state directory."""
     ask = Ask("PROPFIND", path + "/", (("Depth", "1"),))
     with Client(url) as client:
-        return {href: {element.tag: etree.tostring(element).decode() for element in response.iter()
-                       if element.getparent() is not None and element.getparent().tag == f"{_DAV}prop"
-                       and element.tag != f"{_DAV}getetag"}
+        return {href: {element.tag: etree.tostring(element).decode()
+                       for element in response.iterfind(f".//{_DAV}prop/*") if element.tag != f"{_DAV}getetag"}
                 for href, response in _responses(exchange(client, ask, 207))}
 
 

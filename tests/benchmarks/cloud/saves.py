@@ -49,7 +49,7 @@ def change(mount: Mount, scale: Scale) -> Iterator[Task]:
             big.write(os.urandom(_PIECE))
     _put(mount, file)
     mount.settle()
-    at = scale.changed // 3  # at the edge of nothing
+    at = scale.changed // 3
 
     def measure() -> Outcome:
         began = time.monotonic()
@@ -62,9 +62,9 @@ def change(mount: Mount, scale: Scale) -> Iterator[Task]:
         _compare(mount, file, at - 3 * CHANGE, at + 4 * CHANGE)
 
     while True:
-        with file.open("r+b") as big:
-            big.seek(at)
-            big.write(os.urandom(CHANGE))
+        with file.open("r+b") as changed:
+            changed.seek(at)
+            changed.write(os.urandom(CHANGE))
         yield Task(measure, check)
 
 
