@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import random
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.recovering import SERVE, Seen, davfusion, fill, seen
-from tests.clients.serving import served
+from tests.clients.serving import COMMAND, await_true, served
 from tests.clients.webdav import Client
-from tests.servers import rclone_s3
+from tests.servers import free_port, rclone_s3
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +194,56 @@ def test_a_share_that_cannot_be_meant(config_file: Path, name: str) -> None:
     done = davfusion("recover", "--config", config_file, "--name", name)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+# -- interruptions ---------------------------------------------------------------------------------
+
+
+def test_killed_at_any_moment(store: Path, shown: Seen, tmp_path: Path) -> None:
+    """What is there after a kill is whole or nothing: it is recovered again, or served."""
+    dice, interrupted = random.Random(7), 0
+    for number in range(12):
+        state = tmp_path / f"killed {number % 3}"
+        process = subprocess.Popen([*COMMAND, "recover", str(store), "--state", str(state)],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        begun = state / "recovering/shares/files/index.db"
+        await_true(lambda begun=begun, process=process: begun.exists() or process.poll() is not None, 30, "the index")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(dice.uniform(0, 0.08))
+        process.kill()
+        process.wait()
+        interrupted += not (state / "shares/files").exists()
+    assert interrupted > 2, "the kills came all too late"
+    for number in range(3):
+        state = tmp_path / f"killed {number}"
+        again = davfusion("recover", store, "--state", state)
+        assert again.returncode == 0 or "is in this state directory already" in again.stderr, again.stderr
+        assert not (state / "recovering").exists()
+        with served(str(store), *SERVE, state=state) as server:
+            assert seen(server.url) == shown
+            assert server.davfusion("check", "--store").returncode == 0
+            assert server.stop() == 0
+
+
+def test_a_store_that_is_away(tmp_path: Path) -> None:
+    address = f"s3://bucket?endpoint=http://127.0.0.1:{free_port()}"
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    done = davfusion("recover", address, "--state", tmp_path / "new", environ=keys)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new/shares/files").exists()
+
+
+def test_a_bar_on_a_terminal(store: Path, tmp_path: Path) -> None:
+    control, terminal = pty.openpty()
+    process = subprocess.Popen([*COMMAND, "recover", str(store), "--state", str(tmp_path / "new")],
+                               stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm"}, text=True)
+    os.close(terminal)
+    drawn = b""
+    with contextlib.suppress(OSError):  # the system's way of saying that the other side is closed
+        while piece := os.read(control, 65536):
+            drawn += piece
+    os.close(control)
+    assert process.communicate(timeout=60)[0].startswith("files: 83 files")
+    assert process.returncode == 0
+    assert b"writing the index" in drawn and b"143/143" in drawn
