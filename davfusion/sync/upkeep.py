@@ -92,7 +92,8 @@ class Upkeep:
         while batch := self._index.view().contents.unreferenced(after, BATCH):
             with self._collecting:
                 files = self._index.write(lambda view, batch=batch: _remove(view, batch))  # type: ignore[misc]
-            self._index.flush()
+            if files:
+                self._index.flush()
             for file in files:
                 self._share.files.remove(file)
             after, removed = batch[-1], removed + len(batch)
@@ -158,5 +159,4 @@ def _note_dropped(view: View, node: int, path: str) -> None:
 
 
 def _remove(view: View, contents: list[int]) -> list[str]:
-    files = [view.contents.remove_unreferenced(content) for content in contents]
-    return [file for file in files if file is not None]
+    return view.contents.remove_all_unreferenced(contents)

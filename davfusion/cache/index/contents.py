@@ -7,6 +7,7 @@ parts. What a cache file holds is counted in `cached_bytes`; what the index hold
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -53,6 +54,15 @@ _MAY_BE_JOURNALLED = """
     AND EXISTS (SELECT 1 FROM meta m WHERE m.name = 'journal_pending' AND m.value <> '')
 """
 """A content in the store while an entry of the journal is on its way, or in doubt: the entry may name it."""
+
+_UNREFERENCED = f"""
+    NOT EXISTS (SELECT 1 FROM node n WHERE n.content = content.id)
+    AND NOT EXISTS (SELECT 1 FROM node n WHERE n.synced_content = content.id)
+    AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.content = content.id AND o.finished IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM content r WHERE r.replaces = content.id)
+    AND NOT ({_MAY_BE_JOURNALLED})
+"""
+"""Nothing needs the content any more, here or on the way to the store."""
 
 
 class Contents:
@@ -185,24 +195,24 @@ class Contents:
     def unreferenced(self, after: int, limit: int) -> list[int]:
         """Ids above `after` of contents that nothing refers to any more."""
         rows = self._connection.execute(
-            "SELECT id FROM content WHERE id > ? "
-            "AND NOT EXISTS (SELECT 1 FROM node n WHERE n.content = content.id) "
-            "AND NOT EXISTS (SELECT 1 FROM node n WHERE n.synced_content = content.id) "
-            "AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.content = content.id AND o.finished IS NULL) "
-            "AND NOT EXISTS (SELECT 1 FROM content r WHERE r.replaces = content.id) "
-            f"AND NOT ({_MAY_BE_JOURNALLED}) ORDER BY id LIMIT ?", (after, limit))
+            f"SELECT id FROM content WHERE id > ? AND {_UNREFERENCED} ORDER BY id LIMIT ?", (after, limit))
         return [row[0] for row in rows]
 
     def remove_unreferenced(self, content: int) -> str | None:
         """Remove a content that nothing refers to; returns its cache file to be removed, if any."""
-        if content not in self.unreferenced(content - 1, 1):
-            return None
-        row = self.get(content)
-        assert row is not None
-        self._uncount(row)
-        for table, column in (("content", "id"), ("stored", "content"), ("part", "content")):
-            self._connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (content,))
-        return row.file
+        files = self.remove_all_unreferenced([content])
+        return files[0] if files else None
+
+    def remove_all_unreferenced(self, contents: Sequence[int]) -> list[str]:
+        """Remove those of the contents that nothing refers to; returns their cache files to be removed."""
+        marks = ", ".join("?" * len(contents))
+        rows = self._many(f"id IN ({marks}) AND {_UNREFERENCED}", tuple(contents))
+        in_files = sum(row.held for row in rows if row.file is not None)
+        if in_files:
+            self._count(-in_files)
+        for table, column in (("small", "content"), ("content", "id"), ("stored", "content"), ("part", "content")):
+            self._connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(row.id,) for row in rows])
+        return [row.file for row in rows if row.file is not None]
 
     def lose(self, content: int) -> None:
         """What was here of it is gone or damaged: the content is in the store only, if at all."""
