@@ -5,29 +5,27 @@ Ends with 0 when every request of every row got its right answer, with 1 otherwi
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tests.benchmarks import data, driver, report, wrk
-from tests.benchmarks.cloud import runs
+from tests.benchmarks import data, driver, folder_run, report, wrk
+from tests.benchmarks.cloud import cloud_run
 from tests.benchmarks.cloud.rows import CloudRow
 from tests.benchmarks.cloud.rows import rows as cloud_rows
-from tests.benchmarks.measure import Results, Sites, measure, wait_until_idle
+from tests.benchmarks.findings import Findings
 from tests.benchmarks.rows import Row, rows
-from tests.benchmarks.servers import DAVFUSION, PEERS, MissingError, Server, make_certificate, start
-from tests.benchmarks.site import Drive, Site
-from tests.benchmarks.usage import proportional_bytes, resident_bytes
+from tests.benchmarks.servers import PEERS
+from tests.benchmarks.site import Drive
 from tests.benchmarks.work import Outcome, Work
 
 AnyRow = Row | CloudRow
@@ -53,13 +51,14 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 def main(*, wanted: list[str] | None, in_cloud: bool, peers: list[str] | None, seconds: float | None,
          rounds: int | None, json_file: Path | None, quick: bool, bundled_driver: bool, directory: Path | None) -> None:
     """Measure, print the tables, write the report."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the servers end too
     scale = data.QUICK if quick else data.FULL
     chosen = _chosen([*rows(scale), *cloud_rows(scale)], wanted, "cloud" if in_cloud else "folder")
     drive = _generator(use_wrk=wrk.version() is not None and not bundled_driver)
     seconds, rounds = seconds or (1.0 if quick else 3.0), rounds or (1 if quick else 5)
     with tempfile.TemporaryDirectory(prefix="davfusion-benchmarks-", dir=directory) as folder:
         Path(folder).chmod(0o755)
-        found = _run_all(Path(folder), scale, chosen, PEERS if peers is None else tuple(peers), seconds, rounds, drive)
+        found = _run(Path(folder), scale, chosen, PEERS if peers is None else tuple(peers), seconds, rounds, drive)
     whole = {
         "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
@@ -85,71 +84,18 @@ def _generator(*, use_wrk: bool) -> Drive:
     return drive
 
 
-def _run_all(folder: Path, scale: data.Scale, chosen: list[AnyRow], peers: tuple[str, ...], seconds: float,
-             rounds: int, drive: Drive) -> dict[str, Any]:
+def _run(folder: Path, scale: data.Scale, chosen: list[AnyRow], peers: tuple[str, ...], seconds: float, rounds: int,
+         drive: Drive) -> dict[str, Any]:
     """Both groups, as far as they are chosen."""
-    versions: dict[str, str] = {}
-    missing: dict[str, str] = {}
-    results: Results = {}
-    memory: dict[str, dict[str, int]] = {}
-    in_folder = [row for row in chosen if isinstance(row, Row)]
+    found = Findings()
+    here = [row for row in chosen if isinstance(row, Row)]
     in_cloud = [row for row in chosen if isinstance(row, CloudRow)]
-    if in_folder:
-        results |= _run(folder, scale, in_folder, peers, seconds, rounds, drive, versions, missing, memory)
+    if here:
+        folder_run.run(folder, scale, here, peers, seconds, rounds, drive, say, found)
     if in_cloud:
-        results |= runs.run(folder, scale, in_cloud, peers, rounds, say, versions, missing)
-    return {"servers": versions, "missing": missing, "conditions": list(runs.CONDITIONS) if in_cloud else [],
-            "rows": report.as_values(chosen, results), "memory": memory}
-
-
-def _run(folder: Path, scale: data.Scale, chosen: list[Row], peers: Iterable[str], seconds: float, rounds: int,
-         drive: Drive, versions: dict[str, str], missing: dict[str, str],
-         memory: dict[str, dict[str, int]]) -> Results:
-    data.make(folder / "files", scale, listings={row.listing for row in chosen} - {0})
-    with contextlib.ExitStack() as stack:
-        servers = dict(_servers(stack, folder, chosen, {*DAVFUSION, *peers}, missing))
-        sites = {key: Site(server=server, scale=scale, files=folder / "files", seconds=seconds, drive=drive,
-                           exact=driver.drive) for key, server in servers.items()}
-        memory.update(_memory_at_rest(sites))
-        results = measure(chosen, sites, rounds, say)
-        for name in memory:
-            memory[name]["end_resident_bytes"] = resident_bytes(servers[name, False].process.pid)
-    versions.update({name: server.version for (name, _), server in servers.items()})
-    return results
-
-
-def _servers(stack: contextlib.ExitStack, folder: Path, chosen: list[Row], allowed: set[str],
-             missing: dict[str, str]) -> Iterator[tuple[tuple[str, bool], Server]]:
-    needed = {(name, row.tls): None for row in chosen for name in row.servers if name in allowed}
-    try:
-        certificate = make_certificate(folder) if any(tls for _, tls in needed) else None
-    except MissingError as error:
-        missing["TLS"] = str(error)
-        needed = {key: None for key in needed if not key[1]}
-        certificate = None
-    for name, tls in needed:
-        called = f"{name} with TLS" if tls else name
-        say(f"starting {called}")
-        files = folder / called.replace(" ", "-")
-        data.copy(folder / "files", files)
-        own = files.with_suffix(".own")
-        try:
-            yield (name, tls), stack.enter_context(start(name, files, own, certificate if tls else None))
-        except MissingError as error:
-            missing[called] = str(error)
-
-
-def _memory_at_rest(sites: Sites) -> dict[str, dict[str, int]]:
-    """After each server has answered once and has come to rest."""
-    memory = {}
-    for (name, tls), site in sites.items():
-        if tls:
-            continue
-        site.warm_up()
-        wait_until_idle(site.server)
-        pid = site.server.process.pid
-        memory[name] = {"idle_resident_bytes": resident_bytes(pid), "idle_proportional_bytes": proportional_bytes(pid)}
-    return memory
+        cloud_run.run(folder, scale, in_cloud, peers, rounds, say, found)
+    return {"servers": found.servers, "missing": found.missing, "conditions": found.conditions,
+            "rows": report.as_values(chosen, found.results), "memory": found.memory}
 
 
 if __name__ == "__main__":

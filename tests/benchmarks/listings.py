@@ -10,14 +10,14 @@ from tests.benchmarks.site import Site, Task
 from tests.benchmarks.wire import AnswerError
 from tests.benchmarks.work import Ask, Work
 
-_BODY = (b'<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/>'
+BODY = (b'<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/>'
          b"<D:getcontentlength/><D:getlastmodified/><D:getetag/></D:prop></D:propfind>")
 """What drives ask for and every server has at hand: Apache opens a database per file for any other."""
 
 
 def propfind(count: int, connections: int) -> Callable[[Site], Task]:
     """PROPFIND, Depth 1, of a folder with so many files."""
-    ask = Ask("PROPFIND", f"/listed/{count}/", (("Depth", "1"), ("Content-Type", "application/xml")), _BODY)
+    ask = Ask("PROPFIND", f"/listed/{count}/", (("Depth", "1"), ("Content-Type", "application/xml")), BODY)
 
     def prepare(site: Site) -> Task:
         body = site.look(ask, 207)

@@ -115,6 +115,7 @@ def _rates(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
 
 def _cloud(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     """What counts where the store is far away: time, requests and bytes."""
+    names = [name for name in names if any(name in row["servers"] for row in rows)]
     kinds = (("s", "seconds", 1), ("requests", "requests", 1), ("MiB sent", "bytes_sent", 2**-20))
     head = ["work in the cloud", "times", *(f"{name}: {unit}" for name in names for unit, _, _ in kinds), "faster"]
     return _table(head, [

@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from lxml import etree
 
 from tests.benchmarks.cloud.tree import Tree
+from tests.benchmarks.listings import BODY
 from tests.benchmarks.wire import AnswerError, Client
 from tests.benchmarks.work import Ask
 
-_LISTING = (b'<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/>'
-            b"<D:getcontentlength/><D:getlastmodified/><D:getetag/></D:prop></D:propfind>")
 _DAV = "{DAV:}"
 
 
@@ -57,7 +56,7 @@ def get_files(url: str, tree: Tree, paths: Sequence[str]) -> None:
 
 def list_folder(url: str, path: str) -> dict[str, str]:
     """The sizes of the files of a folder by their paths, with one PROPFIND of Depth 1."""
-    ask = Ask("PROPFIND", path + "/", (("Depth", "1"), ("Content-Type", "application/xml")), _LISTING)
+    ask = Ask("PROPFIND", path + "/", (("Depth", "1"), ("Content-Type", "application/xml")), BODY)
     with Client(url) as client:
         return {href: response.findtext(f".//{_DAV}getcontentlength") or ""
                 for href, response in _responses(exchange(client, ask, 207)) if not href.endswith("/")}

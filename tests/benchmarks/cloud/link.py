@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import statistics
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,7 @@ from tests.proxy import Proxy, tcp_proxy
 
 LATENCY = 0.03
 """Seconds that a request takes longer, both ways together."""
+_TRIPS = 21
 _LEASE = "/lease.json"
 
 
@@ -41,6 +45,12 @@ class Link:
         before, self._sent = self._sent, self._proxy.sent()
         return Traffic(len(lines), sum(map(_is_read, lines)), self._sent - before)
 
+    def round_trip(self) -> float:
+        """Seconds that a request takes that the store refuses at once, in the middle of several."""
+        connection = http.client.HTTPConnection(self.endpoint.removeprefix("http://"), timeout=60)
+        with contextlib.closing(connection):
+            return statistics.median(_ask(connection) for _ in range(_TRIPS))
+
 
 @contextlib.contextmanager
 def far(port: int, folder: Path) -> Iterator[Link]:
@@ -49,6 +59,13 @@ def far(port: int, folder: Path) -> Iterator[Link]:
         counting_port = int(requests.endpoint.rpartition(":")[2])
         with tcp_proxy(counting_port, latency=LATENCY / 2) as proxy:
             yield Link(proxy, requests)
+
+
+def _ask(connection: http.client.HTTPConnection) -> float:
+    began = time.monotonic()
+    connection.request("HEAD", "/")
+    connection.getresponse().read()
+    return time.monotonic() - began
 
 
 def _is_read(line: str) -> bool:

@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from tests.benchmarks.cloud.link import LATENCY
+from tests.benchmarks.cloud.link import LATENCY, far
 from tests.benchmarks.cloud.mounts import UPLOAD_DELAY, Mount, RcloneMount, mounted
 from tests.benchmarks.cloud.rows import CloudRow
 from tests.benchmarks.data import Scale
-from tests.benchmarks.measure import Results, Series, turned
+from tests.benchmarks.findings import Findings
+from tests.benchmarks.measure import Series, turned
 from tests.benchmarks.servers import WORKERS, MissingError
 from tests.benchmarks.site import Task
 from tests.benchmarks.usage import cpu_seconds
@@ -20,8 +21,8 @@ from tests.servers import S3Server, rclone_s3
 
 Tell = Callable[[str], None]
 CONDITIONS = (
-    f"cloud: `rclone serve s3` on a folder; each request takes {LATENCY * 1000:g} ms longer, half of it each way, "
-    "and none of them shares its connection's way with another server's",
+    f"cloud: `rclone serve s3` on a folder; each request takes {LATENCY * 1000:g} ms longer, half of it each way; "
+    "each server has a bucket and a way to it of its own",
     f"cloud: davfusion serve s3://... --layout chunked --workers {WORKERS} --upload-delay {UPLOAD_DELAY}, else as it "
     "is (power-safe); it sends conditions with its writes, which this S3 server ignores",
     f"cloud: rclone serve webdav with {' '.join(RcloneMount.OPTIONS)}, else as it is (--transfers 4, "
@@ -34,18 +35,18 @@ CONDITIONS = (
 
 
 def run(folder: Path, scale: Scale, chosen: Sequence[CloudRow], peers: Collection[str], rounds: int, tell: Tell,
-        versions: dict[str, str], missing: dict[str, str]) -> Results:
-    """All rows. Notes the versions of the servers that took part, and why others did not."""
-    results: Results = {}
+        found: Findings) -> None:
+    """All rows, each on servers of its own."""
     with rclone_s3(folder / "s3") as s3:
+        with far(s3.port, folder) as link:
+            smallest = link.round_trip()
+        found.conditions += [*CONDITIONS, f"cloud: the smallest request took {smallest * 1000:.1f} ms, there and back"]
         for row in chosen:
-            results[row.name] = {}
             names = [name for name in row.servers if name == "davfusion" or name in peers]
             with contextlib.ExitStack() as stack:
-                mounts = dict(_mounts(stack, s3, folder, row, names, missing))
-                versions.update({name: mount.running.version for name, mount in mounts.items()})
-                results[row.name] = _measure(row, mounts, scale, min(rounds, row.rounds), tell)
-    return results
+                mounts = dict(_mounts(stack, s3, folder, row, names, found.missing))
+                found.servers.update({name: mount.running.version for name, mount in mounts.items()})
+                found.results[row.name] = _measure(row, mounts, scale, min(rounds, row.rounds), tell)
 
 
 def _mounts(stack: contextlib.ExitStack, s3: S3Server, folder: Path, row: CloudRow, names: Sequence[str],
