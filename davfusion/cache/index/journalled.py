@@ -103,6 +103,11 @@ class Journalled:
         self._connection.execute(
             "UPDATE node SET problem = NULL WHERE dirty = 1 AND attempts = 0 AND problem IS NOT NULL")
 
+    def no_later(self, latest: float) -> None:
+        """Nothing waits beyond a time, whatever the clock said when it was saved."""
+        self._connection.execute(
+            "UPDATE node SET due = ? WHERE dirty = 1 AND parked = 0 AND due > ?", (latest, latest))
+
     def folders(self) -> Iterator[tuple[int, int]]:
         """The folders that the journal has, each with the one that it is in there."""
         return iter(self._connection.execute(

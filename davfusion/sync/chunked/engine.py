@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
-from davfusion.cache.index import View, Waiting
+from davfusion.cache.index import View
 from davfusion.cache.share import Share
 from davfusion.chunks.errors import ChunksError, EntryTakenError, LeaseHeldError, LeaseLostError
 from davfusion.store.errors import (
@@ -51,6 +51,8 @@ ENTRY_EVERY = 5.0
 """Seconds between two entries of the journal while archives are on their way."""
 REST = 20.0
 """What looks at many rows rests so many times as long as it took."""
+LONGEST_REST = 5.0
+"""Seconds for which a file that is due waits at most until it is looked for, however many others there are."""
 PURGE_TIME = 0.2
 """Seconds that rows are removed for at a time."""
 LEAST_ARCHIVE = 64 << 10
@@ -206,19 +208,21 @@ class ChunkedEngine:
         """The contents that are due before a time and do not travel yet."""
         view = self._index.view()
         under_way = self._transfers.contents()
+        may_be_held = not self._forced and view.locks.any(view.now())
+        folders: dict[int, str | None] = {}
         found: list[Item] = []
         for waiting in view.objects.waiting(before):
-            path = view.nodes.path(waiting.node) if waiting.content not in under_way else None
-            if path is not None and not self._is_held_back(view, waiting, path):
-                record = view.nodes.get(waiting.node)
-                modified = record.modified if record is not None else view.now()
-                found.append(Item(waiting.content, waiting.size, path, modified, waiting.node))
+            if waiting.content in under_way:
+                continue
+            if waiting.parent not in folders:
+                folders[waiting.parent] = view.nodes.path(waiting.parent)
+            folder = folders[waiting.parent]
+            if folder is None:
+                continue
+            path = f"{folder.rstrip('/')}/{waiting.name}"
+            if not may_be_held or held_back(view, path, due=waiting.due) is None:
+                found.append(Item(waiting.content, waiting.size, path, waiting.modified, waiting.node))
         return found
-
-    def _is_held_back(self, view: View, waiting: Waiting, path: str) -> bool:
-        if self._forced or not view.locks.any(view.now()):
-            return False
-        return held_back(view, path, due=waiting.due) is not None
 
     def _dispatch(self, pool: ThreadPoolExecutor) -> None:
         """Once anything is due, everything that waits for half its time already goes along, in as few archives."""
@@ -231,14 +235,16 @@ class ChunkedEngine:
         self._transfers.start_archives(pool)
         for item in self._factory.singles(items)[:max(0, self._transfers.free_singles)]:
             self._transfers.start_single(pool, item)
-        self._next_look = _rested(began, 0.0)
+        self._next_look = min(_rested(began, 0.0), time.monotonic() + LONGEST_REST)
 
     def _reap(self, stop: threading.Event) -> None:
         if not self._transfers:
             stop.wait(TICK)
             return
         for transfer, future in self._transfers.ended(TICK):
-            self._next_cut = self._next_look = 0.0
+            self._next_cut = 0.0
+            if not self._transfers.packing:
+                self._next_look = 0.0
             problem = future.exception()
             if problem is None:
                 self._succeeded()
@@ -316,6 +322,8 @@ class ChunkedEngine:
             self._housekeeping = pool.submit(self._tidy_up, self._volume, stop)
 
     def _tidy_up(self, volume: _Volume | None, stop: threading.Event) -> None:
+        longest = self._share.settings.upload_delay + self._settings.backoff.longest
+        self._index.write(lambda view: view.journalled.no_later(view.now() + longest))
         self._upkeep.run_chunked(store_is_down=volume is None or self._breaker.is_open)
         began = time.monotonic()
         if volume is None or self._breaker.is_open or began < self._collect_at:

@@ -12,7 +12,7 @@ import pytest
 from davfusion import state
 from davfusion.chunks.image import load
 from davfusion.chunks.journal import Journal
-from davfusion.chunks.volume import LEASE
+from davfusion.chunks.volume import LEASE, SNAPSHOTS
 from davfusion.recovering import filling
 from davfusion.recovering.audit import Audit
 from davfusion.recovering.recovery import Recovered, recover
@@ -126,6 +126,34 @@ def test_what_a_dead_writer_left_goes() -> None:
         assert world.inner.exists(orphan)
         world.converge()
         assert not world.inner.exists(orphan)
+        world.check()
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut", "empty"])
+def test_the_newest_snapshot_is_damaged(damage: str) -> None:
+    """The one before it and the entries since say the same."""
+    world = Recovering("folders", 3, runs.CLIMATES["calm"])
+    try:
+        for number in range(12):
+            world.put(f"/file {number}")
+            world.advance(10)
+            world.work()
+            world.tidy()
+        snapshots = world._listed(SNAPSHOTS, recursive=False)
+        assert len(snapshots) == 2
+        content = world.inner.get_file(max(snapshots))
+        world.inner.delete(max(snapshots), is_dir=False)
+        if damage != "removed":
+            with tempfile.TemporaryFile() as file:
+                file.write(content[:-9] if damage == "cut" else b"")
+                world.inner.store_fileobject(file, max(snapshots))
+        share = world.share.index.view().operations.meta(SHARE) or ""
+        audited = Audit(world.inner, share, world.share.index, show=silent).run(deep=False)
+        assert {path for path, _ in audited.problems} == ({max(snapshots)} if damage != "removed" else set())
+        assert world.lose_state().files == 12
+        world.converge()
         world.check()
     finally:
         world.close()
