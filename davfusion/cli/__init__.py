@@ -1,7 +1,8 @@
 """The command `davfusion`.
 
 Exit codes of all commands: 0 done, 1 it could not be done (a sentence on standard error says why and what
-to do), 2 wrong usage; `status` and `sync` also 3 (something waits) and 4 (something is parked).
+to do), 2 wrong usage; `status` and `sync` also 3 (something waits) and 4 (something is parked); `check` and `recover`
+also 4 (something is wrong, or lost).
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def command(*, store: str | None, config_file: Path | None, name: str | None, st
     with state.StateLock(directory), closing(store_of(chosen)) as opened:
         with progress() as show:
             recovered = recover(opened, chosen, directory, show)
-        _save(directory, config, chosen)
+        _save(directory, config, chosen, by_address=store is not None)
     _report(chosen, recovered)
     return WHOLE if recovered.is_whole else DAMAGED
 
@@ -76,9 +76,9 @@ def _own_directory(config: Config, config_file: Path | None) -> Path:
     return state.directory_for(named_by, os.environ)
 
 
-def _save(directory: Path, config: Config, chosen: ShareSettings) -> None:
+def _save(directory: Path, config: Config, chosen: ShareSettings, *, by_address: bool) -> None:
     """Write down that the share lives here, beside those that do already."""
-    if chosen in config.share:
+    if not by_address:
         state.save(directory, config)
         return
     try:

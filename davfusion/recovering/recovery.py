@@ -41,6 +41,7 @@ Show = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 
 _INDEX = "index.db"
+_LOOKS = 2
 _BESIDE = "recovering"
 """Folder of a state directory in which a share is made until it is whole."""
 
@@ -92,11 +93,7 @@ def _recover(store: Store, settings: ShareSettings, directory: Path, show: Show,
     place = state.share_directory(directory, settings.name)
     check_free(place, settings, marker.share)
     writer = _other_writer(store, clock)
-    show("listing the store", 0, 0)
-    inventory = take(store)
-    journal = Journal(store, marker.share)
-    reading = read_journal(journal, inventory, lambda done, total: show("reading the journal", done, total),
-                           lambda image: mend(image, inventory, store))
+    inventory, reading = _read(store, Journal(store, marker.share), show)
     beside = directory / _BESIDE
     shutil.rmtree(beside, ignore_errors=True)
     state.prepare(beside)
@@ -108,6 +105,21 @@ def _recover(store: Store, settings: ShareSettings, directory: Path, show: Show,
     log.info("share recovered", extra={"share": settings.name, "number": reading.number,
                                        "nodes": len(reading.image.nodes)})
     return _recovered(reading, inventory, writer, unwritten)
+
+
+def _read(store: Store, journal: Journal, show: Show) -> tuple[Inventory, Reading]:
+    """What lies in the store, and what its journal says.
+
+    What seems to be damaged is looked at twice: a writer may have moved on between the listing and the reading.
+    """
+    for _ in range(_LOOKS):
+        show("listing the store", 0, 0)
+        inventory = take(store)
+        reading = read_journal(journal, inventory, lambda done, total: show("reading the journal", done, total),
+                               lambda image, inventory=inventory: mend(image, inventory, store))  # type: ignore[misc]
+        if not reading.damage and not inventory.damage(reading.image):
+            break
+    return inventory, reading
 
 
 def _marker(store: Store, settings: ShareSettings) -> Marker:

@@ -177,6 +177,8 @@ layout = "chunked"
 name = "other"
 store = "{tmp_path / 'plain'}"
 """)
+    plain = "[[share]]" + file.read_text().split("[[share]]")[2]
+    file.with_name("plain.toml").write_text(plain)
     yield file
 
 
@@ -194,6 +196,16 @@ def test_a_share_that_cannot_be_meant(config_file: Path, name: str) -> None:
     done = davfusion("recover", "--config", config_file, "--name", name)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+def test_beside_other_shares(config_file: Path, store: Path, tmp_path: Path) -> None:
+    with served(None, "--config", str(config_file.with_name("plain.toml")), state=tmp_path / "new") as server:
+        assert server.stop() == 0
+    assert davfusion("recover", store, "--state", tmp_path / "new", "--name", "photos").returncode == 0
+    status = davfusion("status", "--state", tmp_path / "new")
+    assert status.returncode == 0
+    assert "photos: " in status.stdout and "other: " in status.stdout
+    assert davfusion("recover", "--config", config_file, "--name", "photos").returncode == 1
 
 
 # -- interruptions ---------------------------------------------------------------------------------
