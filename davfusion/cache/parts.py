@@ -51,16 +51,18 @@ class PartSource:
              ) -> Iterator[bytes]:
         """See `Source`; PermanentError where the store lost or damaged a part."""
         places = self._places(content)
-        position = 0
+        position, given = 0, start
         for place in places:
             first, last = max(start - position, 0), min(stop - position, place.size)
             if first < last:
                 try:
-                    yield from self._read_part(place, first, last, interrupt)
+                    for piece in self._read_part(place, first, last, interrupt):
+                        given += len(piece)
+                        yield piece
                 except NotFoundError as error:
                     if self._places(content) == places:
                         raise self._lost(place, error) from error
-                    yield from self.read(content, position + first, stop, interrupt=interrupt)
+                    yield from self.read(content, given, stop, interrupt=interrupt)
                     return
             position += place.size
 

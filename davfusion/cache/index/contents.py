@@ -253,9 +253,10 @@ class Contents:
         return int(row[0])
 
     def _empty(self, row: Content) -> None:
-        """Nothing of the content is here any more."""
+        """Nothing of the content is here any more, so that nothing of it waits for a flush either."""
         self._uncount(row)
-        self._connection.execute(f"UPDATE content SET file = NULL, {_EMPTIED} WHERE id = ?", (row.id,))
+        self._connection.execute(
+            f"UPDATE content SET file = NULL, {_EMPTIED}, flushed = 1, replaces = NULL WHERE id = ?", (row.id,))
 
     def _uncount(self, row: Content) -> None:
         """What is here of a content goes."""

@@ -73,7 +73,8 @@ class Objects:
         """Files whose content is not in the store yet and that are due before a time, in the order of their due."""
         rows = self._connection.execute(
             "SELECT n.id, n.content, c.size, n.due, n.parent, n.name, n.modified "
-            "FROM node n JOIN content c ON c.id = n.content WHERE n.dirty = 1 AND n.parked = 0 AND n.due <= ? AND n.parent IS NOT NULL "
+            "FROM node n JOIN content c ON c.id = n.content "
+            "WHERE n.dirty = 1 AND n.parked = 0 AND n.due <= ? AND n.parent IS NOT NULL "
             "AND NOT EXISTS (SELECT 1 FROM stored s WHERE s.content = n.content) ORDER BY n.due", (before,))
         return [Waiting(*row) for row in rows]
 

@@ -44,9 +44,13 @@ class Office:
         self.share = Share(state, self.store, settings=cache, index=self.index, layout=ChunkedLayout())
         self.engine = ChunkedEngine(self.share, packing, settings, thrift=thrift, random=Random(1))
 
+        self._closed = False
+
     def close(self) -> None:
-        self.engine.close()
-        self.share.close()
+        if not self._closed:
+            self._closed = True
+            self.engine.close()
+            self.share.close()
 
     def save(self, path: str, data: bytes = b"x") -> int:
         """A client saves a file; returns its node."""

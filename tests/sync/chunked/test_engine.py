@@ -106,7 +106,7 @@ def test_it_stops_in_the_middle_of_a_transfer_and_goes_on_later(make_office: Mak
         go_on.set()
     assert not settled(office)
     assert not store.exists("/lease.json")
-    office.share.close()
+    office.close()
     again = make_office(store, now=None)
     with at_work(again):
         until(lambda: settled(again))
