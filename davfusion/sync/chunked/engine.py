@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import platform
 import threading
 import time
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
-from davfusion.cache.index import View
 from davfusion.cache.share import Share
 from davfusion.chunks.errors import ChunksError, EntryTakenError, LeaseHeldError, LeaseLostError
 from davfusion.store.errors import (
@@ -23,16 +21,15 @@ from davfusion.store.errors import (
     TemporaryError,
 )
 from davfusion.sync.chunked.carriage import Carriage
-from davfusion.sync.chunked.collector import Collector, Thrift
+from davfusion.sync.chunked.claimed import Claimed
+from davfusion.sync.chunked.collector import Thrift
 from davfusion.sync.chunked.cut import cut
 from davfusion.sync.chunked.factory import ChunkFactory, Item, Packing
+from davfusion.sync.chunked.postponing import postpone
 from davfusion.sync.chunked.purge import purge_some
-from davfusion.sync.chunked.scribe import Scribe
-from davfusion.sync.chunked.snapshots import Snapshots
-from davfusion.sync.chunked.tenure import Tenure
 from davfusion.sync.chunked.transfers import ARCHIVES, SINGLES, Transfer, Transfers
 from davfusion.sync.engine import EngineSettings
-from davfusion.sync.layout import LayoutError, claim_chunked
+from davfusion.sync.layout import LayoutError
 from davfusion.sync.locked import held_back
 from davfusion.sync.retry import Breaker
 from davfusion.sync.statistics import Statistics
@@ -78,7 +75,7 @@ class ChunkedEngine:
         self._lock = threading.Lock()
         """Held while an entry of the journal is made, written and recorded: no content is moved or forgotten then."""
         self._upkeep = Upkeep(share, collecting=self._lock)
-        self._volume: _Volume | None = None
+        self._volume: Claimed | None = None
         self._troubles = 0
         """How often in succession the share as a whole could not be written."""
         self._rest_until = self._next_look = self._next_cut = self._last_entry = 0.0
@@ -167,16 +164,11 @@ class ChunkedEngine:
             log.exception("engine rests after a problem", extra={"seconds": PAUSE_AFTER_PROBLEM})
             stop.wait(PAUSE_AFTER_PROBLEM)
 
-    def _open(self) -> _Volume:
+    def _open(self) -> Claimed:
         """The share in its store, ready to be written to. Raises StoreError, ChunksError, LayoutError."""
         if self._volume is None:
-            volume = _Volume(self._share, self._carriage, self._thrift, self._workshop, self._lock)
-            try:
-                volume.tenure.begin()
-                volume.scribe.catch_up()
-            except BaseException:
-                volume.tenure.end()
-                raise
+            volume = Claimed(self._share, self._carriage, self._thrift, self._workshop, self._lock)
+            volume.begin()
             self._volume = volume
         if self._volume.tenure.lost is not None:
             raise self._volume.tenure.lost
@@ -268,7 +260,7 @@ class ChunkedEngine:
 
     # -- the journal --------------------------------------------------------------------------------
 
-    def _write_down_when_due(self, volume: _Volume) -> None:
+    def _write_down_when_due(self, volume: Claimed) -> None:
         """Cut when archives are all there and something is due; what still travels comes with a later one.
 
         While masses travel, what is there is written down now and then.
@@ -288,7 +280,7 @@ class ChunkedEngine:
             self._succeeded()
         self._next_cut = 0.0 if written and not self._transfers else _rested(began, IDLE_CUT)
 
-    def _write_down(self, volume: _Volume) -> bool:
+    def _write_down(self, volume: Claimed) -> bool:
         """Tell the journal what it does not know; whether there was anything. Raises StoreError, ChunksError.
 
         An entry of which it is not known whether it was written is followed by one that finds out.
@@ -321,7 +313,7 @@ class ChunkedEngine:
             self._upkeep_at = now + UPKEEP_EVERY
             self._housekeeping = pool.submit(self._tidy_up, self._volume, stop)
 
-    def _tidy_up(self, volume: _Volume | None, stop: threading.Event) -> None:
+    def _tidy_up(self, volume: Claimed | None, stop: threading.Event) -> None:
         longest = self._share.settings.upload_delay + self._settings.backoff.longest
         self._index.write(lambda view: view.journalled.no_later(view.now() + longest))
         self._upkeep.run_chunked(store_is_down=volume is None or self._breaker.is_open)
@@ -391,41 +383,10 @@ class ChunkedEngine:
         self._index.write(lambda view: view.journalled.note_problem(problem))
 
     def _postpone(self, items: Sequence[Item], error: StoreError) -> None:
-        """Note why and for how long all files with these contents have to wait, together as they were."""
+        """Note why and for how long all files with these contents have to wait."""
         self.statistics.failed(error)
-        view = self._index.view()
-        users = [user for item in items for user in view.nodes.users(item.content)]
-        attempts = 1 + min((user.attempts for user in users), default=0)
-        due = view.now() + self._settings.backoff.delay(attempts, error, self._random)
-        for start in range(0, len(users), BATCH):
-            batch = [(user.id, user.content) for user in users[start:start + BATCH]]
-            self._index.write(lambda view, batch=batch: _put_off(  # type: ignore[misc]
-                view, batch, due=due, attempts=attempts, problem=error.message))
-        log.warning("postponed", extra={"files": len(users), "problem": error.message})
-
-
-class _Volume:
-    """A share in its store, claimed for this engine."""
-
-    def __init__(self, share: Share, carriage: Carriage, thrift: Thrift, workshop: Path, lock: threading.Lock) -> None:
-        host = platform.node()
-        marker = claim_chunked(share.store, share.index)
-        self.tenure = Tenure(share.store, share.index, host=host)
-        self.scribe = Scribe(share.index, share.store, share=marker.share, host=host, workshop=workshop)
-        self.snapshots = Snapshots(
-            share.index, share.store, share=marker.share, host=host, workshop=workshop, lock=lock)
-        self.collector = Collector(share, carriage, thrift, tenure=self.tenure, lock=lock)
-
-
-BATCH = 200
-"""Files put off in one transaction."""
-
-
-def _put_off(view: View, files: Sequence[tuple[int, int | None]], *, due: float, attempts: int, problem: str) -> None:
-    for node, content in files:
-        record = view.nodes.get(node)
-        if record is not None and record.content == content:
-            view.nodes.update(node, attempts=attempts, problem=problem, due=due)
+        count = postpone(self._index, items, error, self._settings.backoff, self._random)
+        log.warning("postponed", extra={"files": count, "problem": error.message})
 
 
 def _rested(began: float, least: float) -> float:
