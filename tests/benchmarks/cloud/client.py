@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 from lxml import etree
 
@@ -32,18 +33,32 @@ def make_folders(url: str, tree: Tree) -> None:
             exchange(client, Ask("MKCOL", path + "/"), 201)
 
 
+class Puts:
+    """The requests that put all files of a tree, made before anything is measured."""
+
+    def __init__(self, url: str, tree: Tree) -> None:
+        host = urlsplit(url).netloc
+        self._url = url
+        self._wires = [(path, Ask("PUT", path, body=tree.content(path)).wire(host)) for path in tree.paths()]
+
+    def send(self, connections: int) -> None:
+        """Send each once; every connection has a share of them. Raises AnswerError."""
+        with ThreadPoolExecutor(connections) as pool:
+            for _ in pool.map(lambda start: self._send_share(start, connections), range(connections)):
+                pass
+
+    def _send_share(self, start: int, step: int) -> None:
+        with Client(self._url, buffer=8192) as client:
+            for path, wire in self._wires[start::step]:
+                client.send(wire)
+                status, _ = client.receive()
+                if status != 201:
+                    raise AnswerError(f"PUT {path}: {status}")
+
+
 def put_files(url: str, tree: Tree, connections: int) -> None:
-    """All files of a tree, once each; every connection has a share of them."""
-    paths = tree.paths()
-
-    def put_share(start: int) -> None:
-        with Client(url) as client:
-            for path in paths[start::connections]:
-                exchange(client, Ask("PUT", path, body=tree.content(path)), 201)
-
-    with ThreadPoolExecutor(connections) as pool:
-        for _ in pool.map(put_share, range(connections)):
-            pass
+    """All files of a tree, once each."""
+    Puts(url, tree).send(connections)
 
 
 def get_files(url: str, tree: Tree, paths: Sequence[str]) -> None:

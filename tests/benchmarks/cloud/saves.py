@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from tests.benchmarks.cloud.client import exchange, make_folders, put_files
+from tests.benchmarks.cloud.client import Puts, exchange, make_folders
 from tests.benchmarks.cloud.mounts import Mount
 from tests.benchmarks.cloud.tree import Tree
 from tests.benchmarks.data import Scale
@@ -29,10 +29,11 @@ def save(mount: Mount, scale: Scale) -> Iterator[Task]:
         tree = Tree(f"/saved-{number}", *scale.saved)
         make_folders(mount.url, tree)
         mount.settle()
+        puts = Puts(mount.url, tree)
 
-        def measure(tree: Tree = tree) -> Outcome:
+        def measure(tree: Tree = tree, puts: Puts = puts) -> Outcome:
             began = time.monotonic()
-            put_files(mount.url, tree, CONNECTIONS)
+            puts.send(CONNECTIONS)
             answered = time.monotonic() - began
             mount.settle(tree)
             return Outcome(len(tree.paths()), time.monotonic() - began,
