@@ -59,7 +59,7 @@ class NodeLine:
     created: float
     media_type: str | None
     properties: Mapping[str, str]
-    """Dead properties: from the name in Clark notation to the whole element as XML."""
+    """Dead properties: from the name in Clark notation (no braces without a namespace) to the whole element as XML."""
 
 
 @dataclass(frozen=True, slots=True)

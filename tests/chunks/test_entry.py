@@ -135,7 +135,7 @@ DAMAGED = {
     "folder is a number": '["node",2,1,"a",1,null,1.0,1.0,null,{}]',
     "properties are a list": '["node",2,1,"a",true,null,1.0,1.0,null,[]]',
     "property is a number": '["node",2,1,"a",true,null,1.0,1.0,null,{"{}x":1}]',
-    "property without namespace": '["node",2,1,"a",true,null,1.0,1.0,null,{"x":"1"}]',
+    "property without a name": '["node",2,1,"a",true,null,1.0,1.0,null,{"":"1"}]',
     "parts missing": '["content",5,10,null,[]]',
     "parts of nothing": f'["content",5,0,null,[["{ARCHIVE}",1,0,0,"stored",0]]]',
     "part elsewhere": '["content",5,5,null,[["/lease.json",1,5,5,"stored",0]]]',

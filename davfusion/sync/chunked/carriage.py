@@ -140,6 +140,10 @@ class Carriage:
                 continue
             with opened:
                 data = opened.read()
+            if len(data) != item.size:
+                log.error("file in the cache is not whole", extra={"path": item.path, "size": len(data)})
+                missing.append(item)
+                continue
             if not data:
                 packed.append(Packed(item.content, EMPTY, ()))
                 continue

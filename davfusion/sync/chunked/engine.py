@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -160,8 +161,10 @@ class ChunkedEngine:
             self._refuse(error)
         except StoreError as error:
             self._trouble(error)
-        except Exception:
+        except Exception as error:
             log.exception("engine rests after a problem", extra={"seconds": PAUSE_AFTER_PROBLEM})
+            with contextlib.suppress(Exception):  # a full disk, which is told already
+                self._rest(error, f"davfusion has a problem of its own: {error!r}", PAUSE_AFTER_PROBLEM)
             stop.wait(PAUSE_AFTER_PROBLEM)
 
     def _open(self) -> Claimed:

@@ -14,7 +14,7 @@ from davfusion.chunks import volume
 from davfusion.store.errors import TemporaryError, TransferInterruptedError
 from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.memory import MemoryStore
-from davfusion.sync.chunked.factory import Item
+from davfusion.sync.chunked.factory import Item, Packing
 from tests.sync.chunked.conftest import MakeOffice
 from tests.sync.chunked.office import Office
 from tests.sync.chunked.watched import Counted
@@ -230,6 +230,20 @@ def test_bytes_that_are_missing_here_are_told_and_do_not_stop_others(office: Off
     office.engine.run_due()
     record = office.index.view().nodes.get(broken)
     assert record is not None and record.problem is not None and "missing" in record.problem
+    assert office.recovered() == {"/whole": b"1"}
+
+
+def test_a_truncated_cache_file_is_told_and_does_not_stop_others(make_office: MakeOffice) -> None:
+    """It was packed as it was, and no entry of the journal could ever be written again."""
+    office = make_office(packing=Packing())
+    broken = office.save("/broken", os.urandom(900_000))
+    office.save("/whole", b"1")
+    content = office.index.view().contents.get(office.share.find("/broken").content or 0)  # type: ignore[union-attr]
+    assert content is not None and content.file is not None
+    os.truncate(office.share.files.path(content.file), 1000)
+    office.engine.run_due()
+    record = office.index.view().nodes.get(broken)
+    assert record is not None and record.problem is not None
     assert office.recovered() == {"/whole": b"1"}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from davfusion.cache.node import PropertyChange
 from davfusion.sync.chunked.purge import purge_some
 from tests.sync.chunked.office import Office
 
@@ -195,3 +198,31 @@ def test_nothing_is_left_of_a_large_folder_and_no_transaction_is_long(office: Of
     assert max(changes) < 1000
     assert office.index.view().nodes.count_dirty() == (0, 0)
     assert [record.id for record, _ in office.index.view().nodes.subtree(1)] == []
+
+
+@pytest.mark.parametrize("name", ["plain", "{}plain", "{urn:x}colour", "{urn:ü}größe", "{DAV:}displayname",
+                                  "{urn:{x}}y"])
+def test_a_property_of_any_name_travels(office: Office, name: str) -> None:
+    """One of no namespace kept the whole share from being written down, for ever."""
+    office.save("/x", b"1")
+    office.share.change_properties("/x", [PropertyChange(name, b"<x/>")])
+    office.engine.run_due()
+    (line,) = [line for line in office.image().nodes.values() if line.name == "x"]
+    assert dict(line.properties) == {name: "<x/>"}
+
+
+@pytest.mark.parametrize("modified", [0.0, -1e12, 1e15, 253402300800.5])
+def test_any_time_travels(office: Office, modified: float) -> None:
+    office.save("/x", b"1")
+    office.share.change_properties("/x", [], modified=modified, created=modified)
+    office.engine.run_due()
+    (line,) = [line for line in office.image().nodes.values() if line.name == "x"]
+    assert (line.modified, line.created) == (modified, modified)
+
+
+@pytest.mark.parametrize("name", ["a b", "\u00fc", "\U0001f600", "e\u0301", "a\nb", "a\\b", "-", "...", "x" * 255,
+                                  "a\x7f", "\u202e"])
+def test_a_file_of_any_name_travels(office: Office, name: str) -> None:
+    office.save(f"/{name}", b"1")
+    office.engine.run_due()
+    assert office.recovered() == {f"/{name}": b"1"}

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from davfusion.cache.index import View
 from davfusion.store.errors import OutOfSpaceError, PermissionDeniedError, StoreError, TemporaryError
 from davfusion.store.memory import MemoryStore
+from davfusion.sync.chunked import engine as engines
+from davfusion.sync.chunked.cut import Cut, cut
 from davfusion.sync.chunked.factory import Packing
 from davfusion.sync.engine import EngineSettings
 from davfusion.sync.retry import Backoff
@@ -133,6 +136,23 @@ def test_a_store_that_refuses_is_asked_politely_and_people_see_why(
         until(lambda: settled(office))
         assert office.recovered() == {"/x": b"1"}
         assert problems(office) == set()
+
+
+def test_a_mistake_of_its_own_is_told_too(make_office: MakeOffice, monkeypatch: pytest.MonkeyPatch) -> None:
+    office = make_office(now=None)
+    monkeypatch.setattr(engines, "PAUSE_AFTER_PROBLEM", 0.05)
+    mistake = [True]
+
+    def cut_wrongly(view: View) -> Cut:
+        if mistake:
+            raise ValueError("a mistake")
+        return cut(view)
+    monkeypatch.setattr(engines, "cut", cut_wrongly)
+    office.save("/x", b"1")
+    with at_work(office):
+        until(lambda: any("a mistake" in (problem or "") for problem in problems(office)))
+        mistake.clear()
+        until(lambda: settled(office))
 
 
 def test_problems_vanish_from_what_still_waits(make_office: MakeOffice) -> None:
