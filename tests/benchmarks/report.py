@@ -80,9 +80,14 @@ def _amount(of: Measure, series: Series | None) -> float | None:
 
 
 def ratio(subject: Series | None, peer: Series | None) -> float | None:
-    """The median of the ratios of the rounds, in which both ran one soon after the other."""
-    if subject is None or peer is None or subject.errors or peer.errors or not subject.rates:
+    """The median of the ratios of the rounds, in which both ran one soon after the other.
+
+    The ratio of the medians where one was measured more often.
+    """
+    if subject is None or peer is None or subject.errors or peer.errors or not subject.rates or not peer.rates:
         return None
+    if len(subject.rates) != len(peer.rates):
+        return statistics.median(subject.rates) / statistics.median(peer.rates)
     return statistics.median(one / other for one, other in zip(subject.rates, peer.rates, strict=True))
 
 
@@ -119,7 +124,8 @@ def _cloud(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     kinds = (("s", "seconds", 1), ("requests", "requests", 1), ("MiB sent", "bytes_sent", 2**-20))
     head = ["work in the cloud", "times", *(f"{name}: {unit}" for name in names for unit, _, _ in kinds), "faster"]
     return _table(head, [
-        [row["what"], str(max((each["times_measured"] for each in row["servers"].values()), default=0)),
+        [row["what"],
+         ", ".join(str(row["servers"][name]["times_measured"]) for name in names if name in row["servers"]),
          *(_number(_of(row, name, key), factor) for name in names for _, key, factor in kinds),
          " ".join(f"{_times(value)} x {peer}" for each in row["ratios"].values() for peer, value in each.items())]
         for row in rows])

@@ -19,6 +19,7 @@ from tests.benchmarks.cloud.link import Link, far
 from tests.benchmarks.cloud.tree import Tree
 from tests.benchmarks.servers import COMMAND, Server, serve_davfusion, serve_rclone
 from tests.benchmarks.wire import AnswerError
+from tests.clients.processes import largest_resident
 from tests.servers import S3Server
 
 UPLOAD_DELAY = 1
@@ -115,12 +116,19 @@ class DavfusionMount(Mount):
         with (self._local / "recover.log").open("w+") as log:
             process = subprocess.Popen([*COMMAND, "recover", self._address, "--state", str(self._state)], stdout=log,
                                        stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self._s3.environ})
-            _, status, usage = os.wait4(process.pid, 0)
+            peak, ended = 0, False
+            while not ended:
+                with contextlib.suppress(OSError, KeyError):  # it has just ended
+                    peak = max(peak, largest_resident(process.pid))
+                time.sleep(_LOOK_EVERY)
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+                ended = pid == process.pid
+            seconds = time.monotonic() - began
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode != 0:
                 log.seek(0)
                 raise AnswerError(f"davfusion recover: {process.returncode}: {log.read()[-1000:].strip()}")
-        return Ended(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+        return Ended(seconds, usage.ru_utime + usage.ru_stime, peak)
 
     def forget(self) -> None:
         """End the server and lose its state directory."""
