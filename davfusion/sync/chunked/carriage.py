@@ -40,6 +40,8 @@ log = logging.getLogger("davfusion.sync.chunked")
 _PIECE = 1 << 20
 AHEAD = 8
 """Blocks that are on their way at the same time at most, of all files together."""
+SLOT_CHECK = 0.2
+"""Seconds after which who waits to read a block looks whether it is still wanted."""
 BATCH = 200
 """Contents noted in one transaction."""
 
@@ -79,6 +81,8 @@ class Carriage:
         self._statistics = statistics
         self._workshop = workshop
         self._blocks = ThreadPoolExecutor(AHEAD, thread_name_prefix="block")
+        self._slots = threading.BoundedSemaphore(AHEAD)
+        """One for each block in memory."""
         self._wanted: Counter[str] = Counter()
         self._wanted_lock = threading.Lock()
 
@@ -197,16 +201,9 @@ class Carriage:
         under_way: list[Future[None]] = []
         try:
             for number, (start, stop) in enumerate(split(item.size, self._packing.block_size)):
-                if interrupt.is_set():
-                    raise TransferInterruptedError("The file changed, or davfusion stops", item.path)
-                data = opened.read(stop - start)
-                if len(data) != stop - start:
-                    raise TemporaryError("The content is not here any more", item.path)
-                whole.update(data)
-                path = volume.block_path(hashlib.sha256(data).hexdigest())
-                self._want(path)
-                places.append(Place(item.content, number, path, 0, len(data), len(data), "stored", zlib.crc32(data)))
-                under_way.append(self._blocks.submit(self._put_block, path, data, interrupt))
+                place, future = self._send_block(item, number, opened, stop - start, whole, interrupt)
+                places.append(place)
+                under_way.append(future)
                 if len(under_way) >= AHEAD:
                     under_way.pop(0).result()
             for future in under_way:
@@ -215,6 +212,32 @@ class Carriage:
             for future in under_way:
                 future.cancel()
         return whole.hexdigest()
+
+    def _send_block(self, item: Item, number: int, opened: BinaryIO, length: int, whole: hashlib._Hash,
+                    interrupt: threading.Event) -> tuple[Place, Future[None]]:
+        """Read the next block, count it in `whole`, and let it travel."""
+        self._take_slot(interrupt, item)
+        try:
+            data = opened.read(length)
+            if len(data) != length:
+                raise TemporaryError("The content is not here any more", item.path)
+            whole.update(data)
+            path = volume.block_path(hashlib.sha256(data).hexdigest())
+            self._want(path)
+            future = self._blocks.submit(self._put_block, path, data, interrupt)
+        except BaseException:
+            self._slots.release()
+            raise
+        future.add_done_callback(lambda _: self._slots.release())
+        return Place(item.content, number, path, 0, length, length, "stored", zlib.crc32(data)), future
+
+    def _take_slot(self, interrupt: threading.Event, item: Item) -> None:
+        """Wait until one block more may be in memory. Raises TransferInterruptedError."""
+        taken = False
+        while not taken:
+            if interrupt.is_set():
+                raise TransferInterruptedError("The file changed, or davfusion stops", item.path)
+            taken = self._slots.acquire(timeout=SLOT_CHECK)
 
     def _put_block(self, path: str, data: bytes, interrupt: threading.Event) -> None:
         """Have one block in the store. One that is known to be there is not sent; one of unknown fate is looked for."""

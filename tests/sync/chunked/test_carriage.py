@@ -14,10 +14,12 @@ from davfusion.chunks import volume
 from davfusion.store.errors import TemporaryError, TransferInterruptedError
 from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.memory import MemoryStore
+from davfusion.sync.chunked import carriage
 from davfusion.sync.chunked.factory import Item, Packing
 from tests.sync.chunked.conftest import MakeOffice
 from tests.sync.chunked.office import Office
 from tests.sync.chunked.watched import Counted
+from tests.sync.world import Observed, until
 
 NEVER = threading.Event()
 
@@ -126,6 +128,29 @@ def test_a_large_file_goes_on_where_a_crash_stopped_it(make_office: MakeOffice, 
     assert again.recovered() == {"/a": data}
 
 
+def test_only_so_many_blocks_are_in_memory_whatever_the_number_of_files(make_office: MakeOffice) -> None:
+    store, go_on = Observed(MemoryStore()), threading.Event()
+    office = make_office(store)
+    office.engine._open()
+    files = {f"/{number}": os.urandom(20_000) for number in range(3)}
+    for path, data in files.items():
+        office.save(path, data)
+    store.hold = lambda verb, path: go_on if path.startswith("/blocks/") else None
+    threads = [threading.Thread(target=office.engine._carriage.put_blocks, args=(item(office, path), NEVER))
+               for path in files]
+    for thread in threads:
+        thread.start()
+    until(lambda: store.under_way == carriage.AHEAD)
+    view = office.index.view()
+    wanted = sum(office.engine._carriage._wanted.values())
+    assert carriage.AHEAD <= wanted <= carriage.AHEAD + len(files) and not view.objects.all(HELD)
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(view.objects.all(HELD)) == 60
+    assert office.engine._carriage._slots._value == carriage.AHEAD
+
+
 def test_a_block_that_is_being_deleted_is_waited_for(office: Office) -> None:
     data = b"1" * 1000 + b"2" * 1000
     office.save("/a", data)
@@ -142,15 +167,15 @@ def test_a_block_that_begins_to_be_deleted_at_the_last_moment_is_not_relied_upon
     office.engine._open()
     data = b"1" * 1000 + b"2" * 1000
     office.save("/a", data)
-    carriage, path = office.engine._carriage, block_of(b"1" * 1000)
-    note = carriage._note
+    carrying, path = office.engine._carriage, block_of(b"1" * 1000)
+    note = carrying._note
 
     def late(packed):  # type: ignore[no-untyped-def]
         office.index.write(lambda view: view.objects.set_state(path, DELETING, 0.0))
         return note(packed)
-    carriage._note = late  # type: ignore[method-assign]
+    carrying._note = late  # type: ignore[method-assign]
     with pytest.raises(TemporaryError, match="removed"):
-        carriage.put_blocks(item(office, "/a"), NEVER)
+        carrying.put_blocks(item(office, "/a"), NEVER)
     assert not office.index.view().objects.is_stored(office.share.find("/a").content or 0)  # type: ignore[union-attr]
 
 
