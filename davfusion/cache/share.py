@@ -373,6 +373,8 @@ class Share:
 
     def _know_all(self, folder: Node) -> None:
         """List every folder below that was never listed, so that a copy is complete."""
+        if self.lister.knows_all:
+            return
         pending = [folder.id]
         while pending:
             view = self.index.view()
@@ -381,7 +383,7 @@ class Share:
                 continue
             if not record.knows_members:
                 self.lister.ensure(record)
-            pending += [child.id for child in self.index.view().nodes.children(record.id) if child.is_folder]
+            pending += self.index.view().nodes.subfolders(record.id)
 
     def _due(self, view: View) -> float:
         return view.now() + self.settings.upload_delay

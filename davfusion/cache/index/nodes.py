@@ -76,6 +76,11 @@ class Nodes:
         """All local children, by name."""
         return self._many("n.parent = ? ORDER BY n.name", (parent,))
 
+    def subfolders(self, parent: int) -> list[int]:
+        """The ids of the local children that are folders."""
+        rows = self._connection.execute("SELECT id FROM node WHERE parent = ? AND folder = 1", (parent,))
+        return [row[0] for row in rows]
+
     def children_after(self, parent: int, name: str, limit: int = BATCH) -> list[Record]:
         """Up to `limit` local children whose names follow `name`, by name."""
         return self._many("n.parent = ? AND n.name > ? ORDER BY n.name LIMIT ?", (parent, name, limit))
