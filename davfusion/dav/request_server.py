@@ -13,12 +13,12 @@ from davfusion.dav.options import allow, options
 from davfusion.dav.propfind import propfind
 from davfusion.dav.proppatch import proppatch
 from davfusion.dav.put import put
-from davfusion.dav.request import Request, Response
+from davfusion.dav.request import Pending, Request, Response
 from davfusion.dav.tree_methods import copy, delete, mkcol, move
 
-Method = Callable[[Request], Response]
+Method = Callable[[Request], Response | Pending]
 
-READ_METHODS: dict[str, Method] = {"OPTIONS": options, "GET": get, "HEAD": get, "PROPFIND": propfind}
+READ_METHODS: dict[str, Callable[[Request], Response]] = {"OPTIONS": options, "GET": get, "HEAD": get, "PROPFIND": propfind}
 WRITE_METHODS: dict[str, Method] = {
     "PUT": put, "DELETE": delete, "MKCOL": mkcol, "COPY": copy, "MOVE": move, "PROPPATCH": proppatch,
     "LOCK": lock, "UNLOCK": unlock,
@@ -32,11 +32,11 @@ class ShareRequestServer(RequestServer):  # type: ignore[misc]  # WsgiDAV has no
     Thread-safe: holds nothing of a request.
     """
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Response | Pending:
         """The answer of the method. Raises HttpError 403, 405 and 501, and whatever the method raises."""
-        method = READ_METHODS.get(request.method)
-        if method is not None:
-            return method(request)
+        read = READ_METHODS.get(request.method)
+        if read is not None:
+            return read(request)
         method = WRITE_METHODS.get(request.method)
         if method is None and request.method in _REFUSED:
             raise HttpError(405, "This method is not for files", headers=[allow(request)])
