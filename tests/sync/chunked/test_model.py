@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import pytest
 
@@ -96,7 +97,8 @@ def test_finds_a_removal_before_what_replaces_it_is_there(monkeypatch: pytest.Mo
 
 
 def test_finds_a_content_forgotten_while_an_entry_that_names_it_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "_MAY_BE_JOURNALLED", "0")
+    assert contents._MAY_BE_JOURNALLED in contents._UNREFERENCED
+    monkeypatch.setattr(contents, "_UNREFERENCED", contents._UNREFERENCED.replace(contents._MAY_BE_JOURNALLED, "0"))
     assert found("failing", "crashing", "everything") is not None
 
 
@@ -122,12 +124,13 @@ def test_finds_a_snapshot_with_nodes_that_hang_in_the_air(monkeypatch: pytest.Mo
 
 
 def test_finds_rows_of_a_forgotten_content_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = contents.Contents.remove_unreferenced
+    right = contents.Contents.remove_all_unreferenced
 
-    def wrong(self: contents.Contents, content: int) -> str | None:
-        parts = self._connection.execute("SELECT * FROM part WHERE content = ?", (content,)).fetchall()
-        file = right(self, content)
+    def wrong(self: contents.Contents, ids: Sequence[int]) -> list[str]:
+        parts = [row for content in ids
+                 for row in self._connection.execute("SELECT * FROM part WHERE content = ?", (content,))]
+        files = right(self, ids)
         self._connection.executemany("INSERT OR IGNORE INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?)", parts)
-        return file
-    monkeypatch.setattr(contents.Contents, "remove_unreferenced", wrong)
+        return files
+    monkeypatch.setattr(contents.Contents, "remove_all_unreferenced", wrong)
     assert found("calm") is not None
