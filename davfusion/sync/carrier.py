@@ -105,6 +105,8 @@ class Carrier:
         self._performer = Performer(share, statistics, self._settler)
         self._prover = Prover(share, self._settler)
         self._fullness = Fullness(share.index.now, pause=backoff.patient)
+        self._refused_steps: dict[int, Step] = {}
+        """What the store refused last, by node: the same once more is not tried at once."""
         self._under_way: set[int] = set()
         """Operations that a thread of this process is at: open, but not in doubt."""
 
@@ -135,6 +137,7 @@ class Carrier:
             return Again()
         record = view.nodes.get(node)
         if record is None or record.is_root:
+            self._refused_steps.pop(node, None)
             return Done()
         below = survey(view, record, self._store.capabilities)
         step = self._plan(view, record, below, deadlocked)
@@ -175,7 +178,7 @@ class Carrier:
         try:
             result = self._performer.perform(step, interrupt)
         except _REFUSED as error:
-            return self._refused(step, operations, error)
+            return self._refused(step, record.id, operations, error)
         except OutOfSpaceError:
             self._fullness.refused(record.size)
             raise
@@ -184,6 +187,7 @@ class Carrier:
                 raise
             return self._park(record.id, error.message, operations)
         self._index.write(lambda view: record_fact(view, step, record, operations, result, self._store.capabilities))
+        self._refused_steps.pop(record.id, None)
         if isinstance(step, Upload):
             self._fullness.accepted(record.size)
         log.info("carried", extra={"step": type(step).__name__, "path": _path(step), "node": record.id})
@@ -286,9 +290,17 @@ class Carrier:
 
     # -- failures -----------------------------------------------------------------------------------
 
-    def _refused(self, step: StoreStep, operations: list[Operation], error: StoreError) -> Outcome:
+    def _refused(self, step: StoreStep, node: int, operations: list[Operation], error: StoreError) -> Outcome:
+        """Take in why, then plan anew; what is refused twice in a row waits before it is tried again."""
         log.info("store changed meanwhile", extra={"path": error.path, "problem": error.message})
+        outcome = self._take_in_refusal(step, operations, error)
+        if self._refused_steps.get(node) == step:
+            raise TemporaryError(f"The store refuses again: {error.message}", step.path)
+        self._refused_steps[node] = step
         self._statistics.failed(error)
+        return outcome
+
+    def _take_in_refusal(self, step: StoreStep, operations: list[Operation], error: StoreError) -> Outcome:
         if isinstance(step, DeleteFolder):
             self._index.write(lambda view: _leave_folder(view, step.path, operations))
             return Again()

@@ -11,6 +11,7 @@ import logging
 from davfusion.cache import synced
 from davfusion.cache.index import Record, View
 from davfusion.cache.share import Share
+from davfusion.store.errors import TemporaryError
 from davfusion.store.interface import Metadata
 from davfusion.sync.settle import Settler
 
@@ -34,7 +35,8 @@ class Prover:
             return True
         shown = self._settler.look(other.synced_path or "/")
         if shown is not None and shown.version != other.synced_version:
-            self._settler.reconsider(other.synced_path or "/", [])
+            if not self._settler.reconsider(other.synced_path or "/", []):
+                raise TemporaryError("The store shows a file that is not known to be there", other.synced_path)
             return False
         self._index.write(lambda view: _record(view, other, shown))
         return shown is not None

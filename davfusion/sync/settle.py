@@ -46,24 +46,23 @@ class Settler:
     def reconsider(self, path: str, operations: list[Operation]) -> bool:
         """The store refused because of what is at `path`: take that in, then the node can be planned anew.
 
-        Returns False when the store shows just what was known.
+        Returns False when that changed nothing here: the same step would be refused again.
         """
         shown = self.look(path)
-        known = self._index.view().nodes.at_store(*synced.place_of(path)) if path != "/" else None
-        before = None if known is None else (known.is_folder, None if known.is_folder else known.synced_version)
         write = next((operation for operation in operations
                       if operation.kind is Kind.WRITE and operation.path == path), None)
         ours = write is not None and self._is_ours(write, shown)
 
-        def change(view: View) -> None:
+        def change(view: View) -> bool:
+            before = _known_at(view, path)
             if ours and write is not None:
                 self._record(view, write, shown, True)
             else:
                 self._take_in(view, path, shown, operations)
             for operation in operations:
                 view.operations.finish(operation.id, view.now())
-        self._index.write(change)
-        return ours or before != (None if shown is None else (shown.is_dir, shown.version))
+            return before != _known_at(view, path)
+        return self._index.write(change) or ours
 
     def look(self, path: str) -> Metadata | None:
         """What the store holds at the path now."""
@@ -110,9 +109,11 @@ class Settler:
         folder = self._folder_at(view, folder_path)
         if folder is None and shown is not None and operations:
             folder = self._imply_folder(view, folder_path, operations[0].node)
+        if folder is None and shown is not None:
+            folder = self._left_folder(view, folder_path)
         if folder is not None:
             adopt(view, folder, name, shown)
-        elif shown is None:
+        else:
             synced.removed(view, path, folders=self._store.capabilities.folders)
 
     def _folder_at(self, view: View, path: str) -> Record | None:
@@ -132,6 +133,23 @@ class Settler:
                            folders=self._store.capabilities.folders)
         view.nodes.update(parent.id, listed=0)
         return view.nodes.get(parent.id)
+
+    def _left_folder(self, view: View, path: str) -> Record | None:
+        """A folder that was renamed or deleted object by object, but of which something is there still.
+
+        None where a file is known there: no folder shows what lies below its key.
+        """
+        found = self._folder_at(view, path)
+        if found is not None:
+            return found if found.is_folder else None
+        above = self._left_folder(view, split(path)[0])
+        if above is None:
+            return None
+        folder, name = synced.place_of(path)
+        now = view.now()
+        node = view.nodes.insert(folder=1, modified=now, created=now, synced_parent=above.id, synced_folder=folder,
+                                 synced_name=name, confirmed=1, listed=0, due=now)
+        return view.nodes.get(node)
 
     def _parent_for(self, view: View, path: str, record: Record | None) -> int:
         folder = self._folder_at(view, split(path)[0])
@@ -195,3 +213,9 @@ class Settler:
         record = self._index.view().nodes.get(operation.node)
         return (record is not None and record.synced_content == operation.content
                 and record.synced_version == shown.version)
+
+
+def _known_at(view: View, path: str) -> tuple[int, bool, str | None] | None:
+    """What the store is known to hold at a path: which node, whether it is a folder, the version."""
+    known = view.nodes.at_store(*synced.place_of(path)) if path != "/" else None
+    return None if known is None else (known.id, known.is_folder, known.synced_version)

@@ -386,13 +386,18 @@ class World:
         self.acting = 1
         for _ in range(CONVERGE_ROUNDS):
             self.advance(1000.0)
-            before = self.stored()
+            before = self._both_sides()
             self._refresh_all()
-            self.engine.run_due()
+            steps = self.engine.run_due()
             self.engine.tidy()
             view = self.share.index.view()
-            if view.nodes.count_dirty()[0] == 0 and not view.operations.open() and before == self.stored():
-                break
+            waiting = view.nodes.count_dirty()[0] or view.operations.open()
+            if not steps and not waiting and before == self._both_sides():
+                break  # a whole round of listing and carrying changed nothing
+
+    def _both_sides(self) -> tuple[object, ...]:
+        """What the store holds and what the share shows."""
+        return self.stored(), self.visible(), sorted(self._folders())
 
     def _refresh_all(self) -> None:
         pending = [1]

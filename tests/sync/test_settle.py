@@ -314,3 +314,38 @@ def test_a_marker_under_way_for_another_node_is_not_taken_for_done(make_office: 
         gate.set()
         until(office.settled)
     assert stored(bucket) == {"/d": None}
+
+
+def test_what_somebody_saves_where_a_renamed_folder_left_something_comes_back(make_office: MakeOffice) -> None:
+    bucket = Bucket()
+    store = Observed(bucket)
+    now = [1_000_000.0]
+    office = make_office(store, clock=lambda: now[0])
+    office.now = now  # type: ignore[attr-defined]
+    somebody_writes(bucket, "/old/f", b"first")
+    assert office.share.find("/old/f") is not None
+    office.share.move("/old", "/new", overwrite=False)
+    store.fail = lambda verb, path: TemporaryError("Connection reset") if verb == "delete" else None
+    office.engine.run_due()
+    assert set(bucket.objects) == {"/old/f", "/new/f"}
+    somebody_writes(bucket, "/old/f", b"second")
+    store.fail = lambda verb, path: None
+    go_on(office)
+    now[0] += 1000.0
+    assert office.share.find("/old/f") is not None
+    assert stored(bucket) == {"/old": None, "/old/f": b"second", "/new": None, "/new/f": b"first"}
+
+
+@pytest.mark.parametrize("inside", [MemoryStore, Bucket])
+def test_what_is_refused_again_and_again_is_tried_seldom(make_office: MakeOffice, inside: type[Store]) -> None:
+    store = Observed(inside())
+    now = [1_000_000.0]
+    office = make_office(store, clock=lambda: now[0])
+    somebody_writes(store, "/f", b"first")
+    assert office.share.find("/f") is not None
+    office.share.delete("/f")
+    store.fail = lambda verb, path: ConflictError("Another version", path) if verb == "delete" else None
+    for _ in range(3):
+        office.engine.run_due(limit=100)
+        now[0] += 400.0
+    assert store.count("delete") == 3
