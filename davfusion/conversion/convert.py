@@ -161,7 +161,8 @@ class Conversion:
 
     def _take(self, entry: Entry) -> Entry:
         if self._is_known(entry):
-            self.outcome.known += 1
+            with self._lock:
+                self.outcome.known += 1
             return entry
         for pause in (*PAUSES, None):
             try:
