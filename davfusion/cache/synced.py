@@ -12,6 +12,9 @@ from davfusion.store.interface import split
 
 MARKER = "marker"
 """`synced_version` of a folder for which the store holds a marker of ours."""
+MARKER_IN_DOUBT = "marker in doubt"
+"""The same where a marker may be there or not: nothing relies upon it, and it is removed with the folder."""
+_MARKED = (MARKER, MARKER_IN_DOUBT)
 
 REMEMBERED = 20
 """Replaced versions that are remembered of one file until a listing shows the last."""
@@ -59,26 +62,57 @@ def wrote_file(view: View, node: int, *, path: str, parent: int, content: int, v
         _settle_folders(view, parent, folder)
 
 
-def made_folder(view: View, node: int, *, path: str, parent: int, marker: bool, folders: bool) -> None:
-    """The store holds a folder at `path` for `node`; what was known at another path stays to be removed."""
+def may_have_marker(folder: Record) -> bool:
+    """Whether the store may hold a marker of ours for the folder."""
+    return folder.synced_version in _MARKED
+
+
+def made_folder(view: View, node: int, *, path: str, parent: int, marker: str | None, folders: bool) -> None:
+    """The store holds a folder at `path` for `node`; what was known at another path stays to be removed.
+
+    `marker`: MARKER, MARKER_IN_DOUBT, or None where something else makes the folder.
+    """
     record = view.nodes.get(node)
     _clear_place(view, path, node)
     folder, name = place_of(path)
-    version = MARKER if marker else None
     if record is None:
         view.nodes.insert(folder=1, modified=view.now(), created=view.now(), synced_parent=parent, listed=view.now(),
-                          synced_folder=folder, synced_name=name, synced_version=version, confirmed=1, due=view.now())
+                          synced_folder=folder, synced_name=name, synced_version=marker, confirmed=1, due=view.now())
         return
-    if record.is_synced and record.synced_path != path and (folders or record.synced_version == MARKER):
+    if record.is_synced and record.synced_path != path and (folders or may_have_marker(record)):
         view.nodes.update(node, **_NOTHING)
         view.nodes.insert(
             folder=1, modified=record.modified, created=record.created, listed=view.now(), due=view.now(),
             synced_parent=record.synced_parent, synced_folder=record.synced_folder, synced_name=record.synced_name,
             synced_version=record.synced_version, confirmed=1)
-    view.nodes.update(node, synced_parent=parent, synced_folder=folder, synced_name=name, synced_version=version,
+    view.nodes.update(node, synced_parent=parent, synced_folder=folder, synced_name=name, synced_version=marker,
                       confirmed=1, **_DONE)
     if not folders:
         _settle_folders(view, parent, folder)
+
+
+def doubt_marker(view: View, path: str) -> bool:
+    """A marker is about to be removed; False when the folder has none by now, or something is under way there."""
+    folder = view.nodes.at_store(*place_of(path))
+    if folder is None or not may_have_marker(folder) or view.operations.open_on(path):
+        return False
+    view.nodes.update(folder.id, synced_version=MARKER_IN_DOUBT)
+    return True
+
+
+def marker_refused(view: View, path: str) -> None:
+    """The marker could not be removed, so it is there."""
+    folder = view.nodes.at_store(*place_of(path))
+    if folder is not None and may_have_marker(folder):
+        view.nodes.update(folder.id, synced_version=MARKER)
+
+
+def marker_removed(view: View, path: str) -> None:
+    """The marker is gone; so is the folder if its last member went meanwhile."""
+    folder = view.nodes.at_store(*place_of(path))
+    if folder is not None and may_have_marker(folder):
+        view.nodes.update(folder.id, synced_version=None)
+        unsync_if_implied_no_more(view, path)
 
 
 def moved_folder(view: View, node: int, *, source: str, target: str, parent: int) -> None:

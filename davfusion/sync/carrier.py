@@ -22,6 +22,7 @@ from davfusion.store.errors import (
 )
 from davfusion.sync.facts import note_intent, owner, record_fact
 from davfusion.sync.locked import held_back
+from davfusion.sync.markers import Markers
 from davfusion.sync.performer import Performer
 from davfusion.sync.planner import plan
 from davfusion.sync.proof import Prover
@@ -38,6 +39,7 @@ from davfusion.sync.steps import (
     Fetch,
     Forget,
     ListFolder,
+    MakeFolder,
     Move,
     MoveFolder,
     Park,
@@ -94,11 +96,13 @@ Outcome = Done | Again | Waits | Later | Failed
 class Carrier:
     """Takes steps for nodes. Thread-safe; one node is carried by one thread at a time."""
 
-    def __init__(self, share: Share, statistics: Statistics, *, backoff: Backoff, random: Random) -> None:
+    def __init__(self, share: Share, statistics: Statistics, markers: Markers, *, backoff: Backoff,
+                 random: Random) -> None:
         self._share = share
         self._index = share.index
         self._store = share.store
         self._statistics = statistics
+        self._markers = markers
         self._backoff = backoff
         self._random = random
         self._settler = Settler(share)
@@ -165,6 +169,8 @@ class Carrier:
               deadlocked: bool) -> Outcome:
         if isinstance(step, (Upload, Copy, Move, Delete)) and not self._prover.may_go(step.path):
             return Again()
+        if self._would_go_at_once(step):
+            return Waits(())
         operations = self._index.write(lambda view: self._begin(view, step, record.id, below, deadlocked))
         if operations is None:
             return Again()
@@ -200,12 +206,16 @@ class Carrier:
         if record is None:
             return None
         situation = gather(view, record, self._store.capabilities, below, deadlocked=deadlocked)
-        if plan(situation) != step:
+        if plan(situation) != step or self._would_go_at_once(step):
             return None
         note_intent(view, step, situation)
         begun = [operation for about in {node, owner(step, node)} for operation in view.operations.open_of(about)]
         self._under_way.update(operation.id for operation in begun)
         return begun
+
+    def _would_go_at_once(self, step: Step) -> bool:
+        """A marker that is put while the one before it is being removed could go with that."""
+        return isinstance(step, MakeFolder) and self._markers.is_going(step.path)
 
     # -- steps of the index -------------------------------------------------------------------------
 
@@ -250,9 +260,9 @@ class Carrier:
         folders = self._store.capabilities.folders
         occupant = view.nodes.at_store(*synced.place_of(path))
         if record.is_folder:
-            marker = record.synced_path == path and record.synced_version == synced.MARKER
+            marker = record.synced_version if record.synced_path == path else None
             if occupant is not None and occupant.id != record.id:
-                marker = occupant.synced_version == synced.MARKER
+                marker = occupant.synced_version if occupant.is_folder else None
             synced.made_folder(view, record.id, path=path, parent=record.parent, marker=marker, folders=folders)
             view.nodes.update(record.id, scattered=0)
             return

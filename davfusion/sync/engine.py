@@ -15,6 +15,7 @@ from davfusion.chunks.errors import ChunksError
 from davfusion.store.errors import RateLimitedError, SignInNeededError, StoreError, TemporaryError
 from davfusion.sync.carrier import Again, Carrier, Done, Failed, Later, Outcome, Waits
 from davfusion.sync.layout import LayoutError, claim_plain
+from davfusion.sync.markers import Markers
 from davfusion.sync.queue import WorkQueue
 from davfusion.sync.retry import Backoff, Breaker
 from davfusion.sync.statistics import Statistics
@@ -64,10 +65,12 @@ class Engine:
         self._index = share.index
         self._settings = settings or EngineSettings()
         self.statistics = Statistics(share.index)
-        self._carrier = Carrier(share, self.statistics, backoff=self._settings.backoff, random=random or Random())
+        self._markers = Markers(share)
+        self._carrier = Carrier(share, self.statistics, self._markers, backoff=self._settings.backoff,
+                                random=random or Random())
         self._queue = WorkQueue(share.index, share.index.now)
         self._breaker = Breaker(share.index.now, pause=self._settings.pause)
-        self._upkeep = Upkeep(share)
+        self._upkeep = Upkeep(share, self._markers)
         self._transfers: dict[int, _Transfer] = {}
         self._running: dict[Future[Outcome], int] = {}
         self._line: deque[int] = deque()
@@ -124,7 +127,7 @@ class Engine:
         """One round of housekeeping, with every unconfirmed write looked up. Raises StoreError."""
         self._upkeep.collect()
         self._upkeep.confirm(float("inf"), threading.Event())
-        self._upkeep.drop_markers()
+        self._markers.drop()
 
     # -- scheduling ---------------------------------------------------------------------------------
 

@@ -67,4 +67,5 @@ def record_fact(view: View, step: StoreStep, record: Record, operations: list[Op
 def _record_folder(view: View, step: MakeFolder, record: Record, folders: bool) -> None:
     made = record if step.node == record.id else view.nodes.get(step.node)
     parent = made.parent if made is not None and made.parent is not None else ROOT_ID
-    synced.made_folder(view, step.node, path=step.path, parent=parent, marker=not folders, folders=folders)
+    synced.made_folder(view, step.node, path=step.path, parent=parent, marker=None if folders else synced.MARKER,
+                       folders=folders)

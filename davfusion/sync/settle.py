@@ -94,7 +94,7 @@ class Settler:
         log.info("doubtful write found done", extra={"path": operation.path, "kind": operation.kind.value})
         if operation.kind is Kind.MAKE:
             synced.made_folder(view, operation.node, path=operation.path, parent=parent,
-                               marker=not self._store.capabilities.folders,
+                               marker=None if self._store.capabilities.folders else synced.MARKER_IN_DOUBT,
                                folders=self._store.capabilities.folders)
             return
         synced.wrote_file(
@@ -129,7 +129,7 @@ class Settler:
         parent = view.nodes.get(record.parent)
         if parent is None or parent.is_synced or parent.parent is None:
             return self._folder_at(view, path)
-        synced.made_folder(view, parent.id, path=path, parent=parent.parent, marker=False,
+        synced.made_folder(view, parent.id, path=path, parent=parent.parent, marker=None,
                            folders=self._store.capabilities.folders)
         view.nodes.update(parent.id, listed=0)
         return view.nodes.get(parent.id)

@@ -101,7 +101,7 @@ def gather(view: View, record: Record, can: Capabilities, below: Survey, *, dead
     targets = [target for target in (path, place.path if place else None) if target is not None]
     return Situation(
         node=record.id, is_folder=record.is_folder, path=path, parent=record.parent, content=record.content,
-        size=record.size, whole=record.whole, synced=place, marker=record.synced_version == synced.MARKER,
+        size=record.size, whole=record.whole, synced=place, marker=synced.may_have_marker(record),
         needed_by=_needed_by(view, record), occupant=_occupant(view, record, path),
         blocked_by=_blocked_by(view, record, path, can), source=_source(view, record),
         has_children=record.is_folder and view.nodes.has_children(record.id),

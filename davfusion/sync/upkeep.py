@@ -1,4 +1,4 @@
-"""Housekeeping between transfers: contents that nothing names, confirmation of writes, markers, old notes."""
+"""Housekeeping between transfers: contents that nothing names, confirmation of writes, old notes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from davfusion.cache.index import View
 from davfusion.cache.node import ROOT_ID
 from davfusion.cache.recovery import sweep_orphans
 from davfusion.cache.share import Share
-from davfusion.store.errors import ConflictError, NotFoundError, StoreError
+from davfusion.store.errors import NotFoundError, StoreError
+from davfusion.sync.markers import Markers
 
 log = logging.getLogger("davfusion.sync.upkeep")
 
@@ -30,9 +31,11 @@ COLLECT_SHARE = 50.0
 class Upkeep:
     """Short tasks, each safe to stop at any moment. One thread at a time."""
 
-    def __init__(self, share: Share, *, collecting: AbstractContextManager[object] | None = None) -> None:
+    def __init__(self, share: Share, markers: Markers | None = None, *,
+                 collecting: AbstractContextManager[object] | None = None) -> None:
         """`collecting` is entered while some contents are removed, for what must not happen meanwhile."""
         self._share = share
+        self._markers = markers or Markers(share)
         self._collecting = collecting or nullcontext()
         self._index = share.index
         self._store = share.store
@@ -48,7 +51,7 @@ class Upkeep:
                 return
             self.confirm(self._index.now() - CONFIRM_AFTER, stop)
             if not stop.is_set():
-                self.drop_markers()
+                self._markers.drop()
                 self._note_space()
         except Exception as error:
             log.warning("upkeep postponed", extra={"problem": repr(error)})
@@ -130,32 +133,12 @@ class Upkeep:
                         raise
             folder = folder.rpartition("/")[0]
 
-    def drop_markers(self) -> None:
-        """Where folders are implied: a marker is not needed any more once something else is in the folder."""
-        if self._store.capabilities.folders:
-            return
-        for record in self._index.view().nodes.needless_markers(BATCH):
-            path = record.synced_path or ""
-            try:
-                self._store.delete_empty_directory(path)
-            except ConflictError:
-                continue
-            self._index.write(lambda view, node=record.id, path=path: _note_dropped(view, node, path))  # type: ignore[misc]
-
     def _note_space(self) -> None:
         if self._index.now() - self._space_asked < SPACE_EVERY:
             return
         self._space_asked = self._index.now()
         free = self._store.get_free_space()
         self._index.write(lambda view: view.operations.set_meta("store_free", "" if free is None else str(free)))
-
-
-def _note_dropped(view: View, node: int, path: str) -> None:
-    """The marker is gone; so is the folder if its last member went meanwhile."""
-    folder = view.nodes.get(node)
-    if folder is not None and folder.synced_path == path:
-        view.nodes.update(node, synced_version=None)
-        synced.unsync_if_implied_no_more(view, path)
 
 
 def _remove(view: View, contents: list[int]) -> list[str]:

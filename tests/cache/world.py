@@ -112,7 +112,7 @@ def make_synced(share: Share, path: str) -> None:
     share.store.create_directory(path)
     parent = record.parent
     share.index.write(lambda view: synced.made_folder(
-        view, record.id, path=path, parent=parent, marker=False, folders=True))
+        view, record.id, path=path, parent=parent, marker=None, folders=True))
 
 
 def remove_synced(share: Share, path: str) -> None:

@@ -43,9 +43,9 @@ REGRESSIONS = [
     ("folders", "edited", 3034),  # a folder that could not be deleted was taken for one never seen, and emptied
     ("folders", "failing", 3056),  # a rename in doubt whose bytes were gone with it was parked
     ("bucket", "interleaved", 2054),  # a folder made while it was moved marked the root as scattered
-    ("bucket", "edited-under-fire", 50080),  # saved by somebody where a renamed folder had left an object: asked for ever
-    ("bucket", "edited-under-fire", 60089),  # (converged too early) a deleted folder's marker went, not the file beside it
-    ("folders", "edited-under-fire", 60007),  # (converged too early) a folder came back, to be listed next
+    ("bucket", "edited-under-fire", 50080),  # saved where a renamed folder had left an object: refused for ever
+    ("bucket", "edited-under-fire", 60089),  # (not at rest yet) a marker went, not the file beside it
+    ("folders", "edited-under-fire", 60007),  # (not at rest yet) a folder came back, to be listed
 ]
 
 

@@ -7,6 +7,7 @@ write has bytes of its own, so that where they show up says what became of the w
     must      tokens that may not be missing at the end
     dead      tokens that an acknowledged operation replaced or deleted
     touched   tokens that the editor replaced or deleted in the store, where either outcome is fine
+    folders   paths of the folders that clients left
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Account:
     dead: set[bytes] = field(default_factory=set)
     touched: set[bytes] = field(default_factory=set)
     written: set[bytes] = field(default_factory=lambda: {b""})
+    folders: set[str] = field(default_factory=set)
 
 
 class World:
@@ -129,6 +131,7 @@ class World:
                 after = set(self.visible().values())
                 self.account.must -= before - after
                 self.account.must |= {token for token in after - before if token in self.account.written}
+                self.account.folders = set(self._folders())
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
@@ -246,6 +249,7 @@ class World:
         """Run an operation on the tree and account for what it made disappear; False when it did not happen."""
         self.acting += 1
         before = set(self.visible().values())
+        self.check_folders()
         try:
             operation()
         except (TreeError, StoreError):
@@ -257,8 +261,15 @@ class World:
         after = set(self.visible().values())
         self.account.dead |= before - after
         self.account.must -= before - after
+        self.account.folders = set(self._folders())
         self.acting -= 1
         return True
+
+    def check_folders(self) -> None:
+        """Where only clients make and delete folders, none comes or goes by itself."""
+        if not (self.chaos.editor or self.chaos.lost or self.chaos.stale):
+            folders = set(self._folders())
+            assert folders == self.account.folders, f"folders by themselves: {sorted(folders ^ self.account.folders)}"
 
     def _forgive_unlisted(self, path: str) -> None:
         """Who deletes a folder that was never listed deletes what is in it, unseen."""
@@ -420,6 +431,7 @@ class World:
         parked = [record for record in view.nodes.dirty(100) if record.parked]
         assert self.chaos.editor or not parked, f"parked: {parked}"
         lost = {view.nodes.path(record.id) for record in parked}
+        self.check_folders()
         local = {path: data for path, data in self._local().items() if path not in lost}
         stored = self.stored()
         assert local == stored, _difference(local, stored)

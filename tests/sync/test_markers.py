@@ -10,6 +10,7 @@ import pytest
 
 from davfusion.cache.listing import Freshness
 from davfusion.cache.share import CacheSettings, Share
+from davfusion.store.errors import TemporaryError
 from davfusion.sync.engine import Engine
 from tests.model.bucket import MARKER, Bucket
 
@@ -96,3 +97,95 @@ def test_a_folder_stays_when_its_only_file_is_moved_away_by_somebody_else_and_ba
     share.move("/folder/file", "/file", overwrite=False)
     Engine(share).run_due()
     assert set(bucket.objects) == {"/file", f"/folder/{MARKER}"}
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+def marked_with_a_file(share: Share) -> Engine:
+    """A folder whose marker is not needed any more."""
+    engine = Engine(share)
+    share.make_folder("/folder")
+    engine.run_due()
+    put(share, "/folder/file")
+    engine.run_due()
+    return engine
+
+
+def test_a_folder_stays_whose_process_died_when_its_marker_was_gone(share: Share, bucket: Bucket) -> None:
+    engine = marked_with_a_file(share)
+    remove = bucket.delete_empty_directory
+
+    def die(directory: str) -> None:
+        remove(directory)
+        raise Died
+
+    bucket.delete_empty_directory = die  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        engine.tidy()
+    bucket.delete_empty_directory = remove  # type: ignore[method-assign]
+    assert list(bucket.objects) == ["/folder/file"]
+
+    share.delete("/folder/file")
+    Engine(share).run_due()
+    assert list(bucket.objects) == [f"/folder/{MARKER}"]
+    assert share.find("/folder") is not None
+
+
+def test_a_marker_that_is_put_does_not_go_with_the_one_before_it(share: Share, bucket: Bucket) -> None:
+    engine = marked_with_a_file(share)
+    remove = bucket.delete_empty_directory
+
+    def meanwhile(directory: str) -> None:
+        share.delete("/folder/file")
+        engine.run_due()
+        remove(directory)
+        raise Died
+
+    bucket.delete_empty_directory = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        engine.tidy()
+    bucket.delete_empty_directory = remove  # type: ignore[method-assign]
+    Engine(share).run_due()
+    assert list(bucket.objects) == [f"/folder/{MARKER}"]
+    assert share.find("/folder") is not None
+
+
+def test_a_folder_stays_whose_process_died_before_its_marker_was_there(share: Share, bucket: Bucket) -> None:
+    engine = marked_with_a_file(share)
+    engine.tidy()
+    share.delete("/folder/file")
+    keep = bucket.keep_directory
+
+    def die(directory: str) -> None:
+        raise Died
+
+    bucket.keep_directory = die  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        engine.run_due()
+    bucket.keep_directory = keep  # type: ignore[method-assign]
+    assert list(bucket.objects) == ["/folder/file"]
+    Engine(share).run_due()
+    assert list(bucket.objects) == [f"/folder/{MARKER}"]
+    assert share.find("/folder") is not None
+
+
+def test_a_marker_in_doubt_goes_when_it_is_not_needed(share: Share, bucket: Bucket) -> None:
+    engine = marked_with_a_file(share)
+    remove = bucket.delete_empty_directory
+    asked: list[str] = []
+
+    def fail(directory: str) -> None:
+        asked.append(directory)
+        raise TemporaryError("Connection reset", directory)
+
+    bucket.delete_empty_directory = fail  # type: ignore[method-assign]
+    with pytest.raises(TemporaryError):
+        engine.tidy()
+    bucket.delete_empty_directory = remove  # type: ignore[method-assign]
+    assert asked == ["/folder"]
+    share.move("/folder", "/moved", overwrite=False)
+    engine.run_due()
+    engine.tidy()
+    assert list(bucket.objects) == ["/moved/file"]

@@ -197,9 +197,10 @@ class Nodes:
         return [row[0] for row in rows]
 
     def needless_markers(self, limit: int) -> list[Record]:
-        """Folders in place with a marker although something else is in them."""
+        """Folders in place that have a marker, or may have one, although something else is in them."""
         return self._many(
-            "n.folder = 1 AND n.synced_version = 'marker' AND n.parent IS NOT NULL AND EXISTS (SELECT 1 FROM node m "
+            "n.folder = 1 AND n.synced_version IN ('marker', 'marker in doubt') AND n.parent IS NOT NULL "
+            "AND EXISTS (SELECT 1 FROM node m "
             "WHERE m.synced_parent = n.id AND m.parent = n.id AND m.confirmed = 1 AND m.dirty = 0 "
             "AND m.synced_folder = n.synced_folder || '/' || n.synced_name) LIMIT ?", (limit,))
 
