@@ -316,12 +316,10 @@ class Carrier:
             return Again()
         if isinstance(step, MoveFolder):
             return self._folder_refused(step, operations, error)
-        paths = [step.path]
+        changed = self._settler.reconsider(step.path, operations)
         if isinstance(step, (Copy, Move)):
-            paths.append(step.source)
-        changed = [self._settler.reconsider(path, []) for path in paths[1:]]
-        changed.append(self._settler.reconsider(step.path, operations))
-        if not any(changed):
+            changed = self._settler.reconsider(step.source, []) or changed
+        if not changed:
             raise TemporaryError(f"The store refuses although nothing changed there: {error.message}", step.path)
         return Again()
 

@@ -58,6 +58,8 @@ def _record(view: View, before: Record, shown: Metadata | None) -> None:
     record = view.nodes.get(before.id)
     if record is None or record.synced_path != before.synced_path or record.synced_version != before.synced_version:
         return
+    if view.operations.open_near(record.synced_path or "/"):
+        return
     if shown is None:
         log.warning("write lost by the store", extra={"path": record.synced_path})
         synced.unsync(view, record)

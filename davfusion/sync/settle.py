@@ -13,7 +13,7 @@ from davfusion.cache.adopt import adopt
 from davfusion.cache.index import Kind, Operation, Record, View
 from davfusion.cache.share import Share
 from davfusion.cache.whole import open_whole
-from davfusion.store.errors import ConflictError, NotFoundError
+from davfusion.store.errors import ConflictError, NotFoundError, TemporaryError
 from davfusion.store.interface import Metadata, split
 
 log = logging.getLogger("davfusion.sync.settle")
@@ -46,7 +46,8 @@ class Settler:
     def reconsider(self, path: str, operations: list[Operation]) -> bool:
         """The store refused because of what is at `path`: take that in, then the node can be planned anew.
 
-        Returns False when that changed nothing here: the same step would be refused again.
+        Returns False when that changed nothing here, so that the same step would be refused again; also while another
+        write is under way or in doubt there, which has to tell first what it did. `operations` end either way.
         """
         shown = self.look(path)
         write = next((operation for operation in operations
@@ -55,12 +56,12 @@ class Settler:
 
         def change(view: View) -> bool:
             before = _known_at(view, path)
-            if ours and write is not None:
-                self._record(view, write, shown, True)
-            else:
-                self._take_in(view, path, shown, operations)
             for operation in operations:
                 view.operations.finish(operation.id, view.now())
+            if ours and write is not None:
+                self._record(view, write, shown, True)
+            elif not view.operations.open_near(path):
+                self._take_in(view, path, shown, operations)
             return before != _known_at(view, path)
         return self._index.write(change) or ours
 
@@ -198,6 +199,7 @@ class Settler:
                 if not self._share.fetcher.fetch_whole(content.id):
                     return False
             except (NotFoundError, ConflictError):
+                self._see_that_nothing_moves(operation, content.id)
                 return self._kept_its_version(operation, shown)
         opened = open_whole(self._index.view(), self._share.files, content.id)
         if opened is None:
@@ -207,6 +209,14 @@ class Settler:
                 if ours.read(len(piece)) != piece:
                     return False
             return not ours.read(1)
+
+    def _see_that_nothing_moves(self, operation: Operation, content: int) -> None:
+        """Raises TemporaryError while a later write, in doubt too, may have taken the bytes to another place."""
+        view = self._index.view()
+        for holder in view.nodes.holders(content):
+            if any(other.id > operation.id and other.node != operation.node
+                   for other in view.operations.open_near(holder.synced_path or "/")):
+                raise TemporaryError("Another write must be cleared up before", operation.path, retry_after=1.0)
 
     def _kept_its_version(self, operation: Operation, shown: Metadata) -> bool:
         """The bytes to compare with went away with the move: a rename may keep the version."""

@@ -98,12 +98,14 @@ def gather(view: View, record: Record, can: Capabilities, below: Survey, *, dead
     """The situation of a node as this view shows it."""
     path = view.nodes.path(record.id)
     place = _place(record)
-    targets = [target for target in (path, place.path if place else None) if target is not None]
+    source = _source(view, record)
+    targets = {here for here in (path, place.path if place else None, source.path if source else None)
+               if here is not None}
     return Situation(
         node=record.id, is_folder=record.is_folder, path=path, parent=record.parent, content=record.content,
         size=record.size, whole=record.whole, synced=place, marker=synced.may_have_marker(record),
         needed_by=_needed_by(view, record), occupant=_occupant(view, record, path),
-        blocked_by=_blocked_by(view, record, path, can), source=_source(view, record),
+        blocked_by=_blocked_by(view, record, path, can), source=source,
         has_children=record.is_folder and view.nodes.has_children(record.id),
         implied=record.is_folder and path is not None and view.nodes.any_in_store_folder(path), survey=below,
         keeps=_keeps(view, record, path, can), successor=_successor(view, record, path),
@@ -194,7 +196,7 @@ def _successor(view: View, record: Record, path: str | None) -> int | None:
     return other.id
 
 
-def _busy(view: View, record: Record, targets: list[str]) -> tuple[int, ...]:
+def _busy(view: View, record: Record, targets: set[str]) -> tuple[int, ...]:
     nodes = {operation.node for target in targets for operation in view.operations.open_near(target)}
     return tuple(sorted(nodes - {record.id}))
 

@@ -349,3 +349,28 @@ def test_what_is_refused_again_and_again_is_tried_seldom(make_office: MakeOffice
         office.engine.run_due(limit=100)
         now[0] += 400.0
     assert store.count("delete") == 3
+
+
+def test_what_moves_away_while_it_is_copied_is_not_taken_for_gone(make_office: MakeOffice) -> None:
+    inside = MemoryStore()
+    moments = Moments(inside)
+    store = Observed(moments)
+    now = [1_000_000.0]
+    office = make_office(store, clock=lambda: now[0])
+    office.now = now  # type: ignore[attr-defined]
+    somebody_writes(inside, "/a", b"data")
+    assert office.share.find("/a") is not None
+    office.share.copy("/a", "/copy", overwrite=False)
+    office.share.move("/a", "/moved", overwrite=False)
+    moments.arm("move", AFTER)
+    moved = office.record("/moved").id
+
+    def meanwhile(verb: str, path: str) -> StoreError | None:
+        if verb == "duplicate" and "/a" in stored(inside):
+            office.engine._carrier.carry(moved, threading.Event())
+        return None
+    store.fail = meanwhile
+    office.engine._carrier.carry(office.record("/copy").id, threading.Event())
+    assert office.share.find("/moved") is not None, "an acknowledged file went"
+    go_on(office)
+    assert stored(inside) == {"/moved": b"data", "/copy": b"data"}
