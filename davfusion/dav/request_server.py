@@ -18,7 +18,7 @@ from davfusion.dav.tree_methods import copy, delete, mkcol, move
 
 Method = Callable[[Request], Response | Pending]
 
-READ_METHODS: dict[str, Callable[[Request], Response]] = {"OPTIONS": options, "GET": get, "HEAD": get, "PROPFIND": propfind}
+READ_METHODS: dict[str, Method] = {"OPTIONS": options, "GET": get, "HEAD": get, "PROPFIND": propfind}
 WRITE_METHODS: dict[str, Method] = {
     "PUT": put, "DELETE": delete, "MKCOL": mkcol, "COPY": copy, "MOVE": move, "PROPPATCH": proppatch,
     "LOCK": lock, "UNLOCK": unlock,
@@ -34,9 +34,9 @@ class ShareRequestServer(RequestServer):  # type: ignore[misc]  # WsgiDAV has no
 
     def answer(self, request: Request) -> Response | Pending:
         """The answer of the method. Raises HttpError 403, 405 and 501, and whatever the method raises."""
-        read = READ_METHODS.get(request.method)
-        if read is not None:
-            return read(request)
+        method = READ_METHODS.get(request.method)
+        if method is not None:
+            return method(request)
         method = WRITE_METHODS.get(request.method)
         if method is None and request.method in _REFUSED:
             raise HttpError(405, "This method is not for files", headers=[allow(request)])
