@@ -32,6 +32,8 @@ _SLOW = 0.012
 """Seconds that a leader may take to finish what it began, on average; where it takes longer, the pool does it."""
 _SLOW_PAUSE = 0.25
 """Seconds for which it does, before a leader tries again."""
+_TOGETHER = 32
+"""So many answers at most are begun before they are finished, so that none waits long."""
 
 
 class _Term:
@@ -128,17 +130,30 @@ class Leadership:
 
     def _lead_round(self, term: _Term) -> bool:
         """See to all that has come, then finish what was begun; whether the calling thread still leads."""
+        lobby = self._lobby
+        if not lobby.ready:
+            lobby.gather()
+        if not self._attend_ready(term):
+            return False
+        if not term.unfinished:
+            return True
+        # What came in the meantime may be finished together with it.
+        lobby.gather(0)
+        return self._attend_ready(term) and self._finish_begun(term)
+
+    def _attend_ready(self, term: _Term) -> bool:
         ready = self._lobby.ready
-        if not ready:
-            self._lobby.gather()
         while ready:
             if not self._attend(ready.popleft(), term):
                 return False
-        if not term.unfinished:
-            return True
+            if len(term.unfinished) >= _TOGETHER and not self._finish_begun(term):
+                return False
+        return True
+
+    def _finish_begun(self, term: _Term) -> bool:
+        """Finish what was begun; whether the calling thread still leads."""
         began = time.monotonic()
-        term.finishing = True
-        leading = True
+        leading = term.finishing = True
         while leading and term.unfinished:
             leading = self._carry(term, term.unfinished.popleft(), FusionConnection.finish)
         term.finishing = False
