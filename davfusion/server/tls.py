@@ -19,17 +19,20 @@ class Tls:
         """Load certificate (with its chain) and key, both PEM; OSError or ssl.SSLError where that fails."""
         self._certificate = certificate
         self._key = key
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-        self._context.set_alpn_protocols(["http/1.1"])
-        self.reload()
+        self._context = self._load()
 
     def reload(self) -> None:
         """Read the files again, for the connections to come. Where that fails the old ones stay in use."""
-        probe = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        probe.load_cert_chain(self._certificate, self._key)
-        self._context.load_cert_chain(self._certificate, self._key)
+        # A context in use would have the new certificate with the old key for a moment.
+        self._context = self._load()
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(self._certificate, self._key)
+        return context
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """The socket with TLS on it; the handshake is still to be done."""

@@ -38,6 +38,7 @@ def place(tmp_path: Path) -> Iterator[Counted]:
             address = f"s3://{BUCKET}/drive?endpoint={requests.endpoint}"
             with served(address, "--upload-delay", "0.5", "--revalidate-after", "600",
                         state=tmp_path / "state", environ=s3.environ) as server:
+                assert requests.take() == ["GET /bucket/drive/davfusion.json"]  # once in the life of a state directory
                 yield Counted(server, requests, tmp_path / "s3" / BUCKET / "drive")
 
 
