@@ -57,7 +57,7 @@ def wrote_file(view: View, node: int, *, path: str, parent: int, content: int, v
     folder, name = place_of(path)
     view.nodes.update(
         node, synced_parent=parent, synced_folder=folder, synced_name=name, synced_content=content,
-        synced_version=version, replaced=replaced, confirmed=confirmed, **_DONE)
+        synced_version=version, replaced=replaced, confirmed=confirmed, waiting=None, **_DONE)
     if not folders:
         _settle_folders(view, parent, folder)
 

@@ -16,6 +16,8 @@ from davfusion.store.interface import split
 
 _FRESH = {"attempts": 0, "problem": None, "parked": 0}
 """A local change gives a node that had failed a new start."""
+LONGEST_WAIT = 12
+"""Delays of an upload after which a file goes to the store although it is saved again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +46,21 @@ def put_file(view: View, where: Placement, path: str, content: Content, *, modif
     before = where.occupant
     if before is not None and before.is_folder:
         raise WrongKindError("A folder has this name", path)
+    waiting = view.now()
     if before is None:
-        created = view.now()
         node = view.nodes.insert(
-            folder=0, parent=where.parent.id, name=where.name, content=content.id, modified=modified, created=created,
-            media_type=media_type, due=due)
-        before = Record.of_new_file(node, where.parent.id, where.name, created)
+            folder=0, parent=where.parent.id, name=where.name, content=content.id, modified=modified, created=waiting,
+            media_type=media_type, due=due, waiting=waiting)
+        before = Record.of_new_file(node, where.parent.id, where.name, waiting)
     else:
+        due, waiting = _patience(before, due=due, now=waiting)
         if before.content is not None and not content.flushed:
             view.contents.note_replaced(content.id, before.content)
         view.nodes.update(
-            before.id, content=content.id, modified=modified, media_type=media_type, due=due, **_FRESH)
+            before.id, content=content.id, modified=modified, media_type=media_type, due=due, waiting=waiting, **_FRESH)
     return before._replace(
-        content=content.id, modified=modified, media_type=media_type, due=due, attempts=0, problem=None, parked=False,
-        dirty=True, size=content.size, whole=content.whole)
+        content=content.id, modified=modified, media_type=media_type, due=due, waiting=waiting, attempts=0,
+        problem=None, parked=False, dirty=True, size=content.size, whole=content.whole)
 
 
 def make_folder(view: View, path: str, *, modified: float, due: float) -> int:
@@ -102,11 +105,13 @@ def move(view: View, source: str, destination: str, *, overwrite: bool, due: flo
     record = _source(view, source, destination)
     where = place(view, destination)
     _make_way(view, where, destination, overwrite=overwrite, due=due)
+    waiting = record.waiting
     if where.occupant is not None and record.content is not None and where.occupant.content is not None:
         view.contents.note_replaced(record.content, where.occupant.content)
+        due, waiting = _patience(where.occupant, due=due, now=view.now())
     for lock in _locks_inside(view, record, source):
         view.locks.remove(lock.token)
-    view.nodes.update(record.id, parent=where.parent.id, name=where.name, due=due, **_FRESH)
+    view.nodes.update(record.id, parent=where.parent.id, name=where.name, due=due, waiting=waiting, **_FRESH)
     return where.occupant is None
 
 
@@ -132,6 +137,14 @@ def unique_name(view: View, parent: int, name: str, tag: str) -> str:
     while view.nodes.child(parent, candidate) is not None:
         candidate, number = f"{stem} ({tag} {number}){dot}{extension}", number + 1
     return candidate
+
+
+def _patience(before: Record, *, due: float, now: float) -> tuple[float, float]:
+    """When a file that is saved again is due, and since when it waits: what comes often must not wait for ever."""
+    if not before.dirty or before.waiting is None:
+        return due, now
+    latest = before.due if before.attempts else before.waiting + LONGEST_WAIT * (due - now)
+    return min(due, latest), before.waiting
 
 
 def _source(view: View, source: str, destination: str) -> Record:

@@ -20,6 +20,7 @@ from davfusion.store.errors import (
     TemporaryError,
     TransferInterruptedError,
 )
+from davfusion.store.interface import Capabilities, Metadata
 from davfusion.sync.facts import note_intent, owner, record_fact
 from davfusion.sync.locked import held_back
 from davfusion.sync.markers import Markers
@@ -59,6 +60,9 @@ _REFUSED = (ConflictError, AlreadyExistsError, NotFoundError)
 @dataclass(frozen=True, slots=True)
 class Done:
     """Nothing is left to be done for the node."""
+
+    answered: bool = False
+    """The store did what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,8 @@ class Carrier:
         if record is None or record.is_root:
             self._refused_steps.pop(node, None)
             return Done()
+        if _is_in_place(view, record):
+            return Done()
         below = survey(view, record, self._store.capabilities)
         step = self._plan(view, record, below, deadlocked)
         if isinstance(step, Upload):
@@ -192,12 +198,13 @@ class Carrier:
             if error.retryable:
                 raise
             return self._park(record.id, error.message, operations)
-        self._index.write(lambda view: record_fact(view, step, record, operations, result, self._store.capabilities))
+        can = self._store.capabilities
+        settled = self._index.write(lambda view: _recorded(view, step, record, operations, result, can))
         self._refused_steps.pop(record.id, None)
         if isinstance(step, Upload):
             self._fullness.accepted(record.size)
         log.info("carried", extra={"step": type(step).__name__, "path": _path(step), "node": record.id})
-        return Again(answered=True)
+        return Done(answered=True) if settled else Again(answered=True)
 
     def _begin(self, view: View, step: StoreStep, node: int, below: Survey,
                deadlocked: bool) -> list[Operation] | None:
@@ -369,3 +376,16 @@ def _leave_folder(view: View, path: str, operations: list[Operation]) -> None:
         view.nodes.relist(revive(view, folder).id)
     for operation in operations:
         view.operations.finish(operation.id, view.now())
+
+
+def _recorded(view: View, step: StoreStep, record: Record, operations: list[Operation], result: Metadata | None,
+              can: Capabilities) -> bool:
+    """Record the fact; whether nothing is left to be done for the node."""
+    record_fact(view, step, record, operations, result, can)
+    now = view.nodes.get(record.id)
+    return now is None or _is_in_place(view, now)
+
+
+def _is_in_place(view: View, record: Record) -> bool:
+    """The store has the node, and a folder all that is in it, as it is here and where it is here."""
+    return not record.dirty and record.synced_path == view.nodes.path(record.id)

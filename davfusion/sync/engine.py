@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from random import Random
 
+from davfusion.cache.index import Record
 from davfusion.cache.share import Share
 from davfusion.chunks.errors import ChunksError
 from davfusion.store.errors import RateLimitedError, SignInNeededError, StoreError, TemporaryError
@@ -76,7 +77,7 @@ class Engine:
         self._line: deque[int] = deque()
         """Large files, taken from the queue, that wait for others to have travelled."""
         self._housekeeping: Future[None] | None = None
-        self._flush_at = self._upkeep_at = 0.0
+        self._flush_at = self._upkeep_at = self._watch_at = 0.0
         self._sync_seen = self._index.view().operations.sync_requested()
         self._forced = False
         self._claimed = False
@@ -144,26 +145,38 @@ class Engine:
             self._index.write(lambda view: view.nodes.hasten(view.now()))
         elif self._forced and self._index.view().nodes.next_due() is None:
             self._forced = False
+        if time.monotonic() >= self._watch_at:
+            self._watch_at = time.monotonic() + TICK
+            self._watch()
+
+    def _watch(self) -> None:
+        """Interrupt transfers of what is not wanted any more."""
         for node, transfer in self._transfers.items():
             record = self._index.view().nodes.get(node)
-            if record is None or record.content != transfer.content:
+            if record is None or (record.content != transfer.content and not self._goes_all_the_same(record)):
                 transfer.interrupt.set()
+
+    def _goes_all_the_same(self, record: Record) -> bool:
+        """Whether a file has waited so long that the version under way is to get there before the newer one."""
+        return record.content is not None and record.due <= self._index.now()
 
     def _dispatch(self, pool: ThreadPoolExecutor) -> None:
         if not self._breaker.allows() or not self._may_carry():
             return
         workers = 1 if self._breaker.is_open else self._settings.workers
         for node in list(self._line)[:workers]:
-            if len(self._running) < workers and self._has_slot(node):
+            record = self._index.view().nodes.get(node)
+            if len(self._running) < workers and self._has_slot(record):
                 self._line.remove(node)
-                self._start(pool, node)
+                self._start(pool, node, record)
         while len(self._running) < workers and len(self._line) < LONGEST_LINE:
             nodes = self._queue.next(workers - len(self._running))
             if not nodes:
                 return
             for node in nodes:
-                if self._has_slot(node):
-                    self._start(pool, node)
+                record = self._index.view().nodes.get(node)
+                if self._has_slot(record):
+                    self._start(pool, node, record)
                 else:
                     self._line.append(node)
 
@@ -183,16 +196,14 @@ class Engine:
             self._claimed = True
         return self._claimed
 
-    def _has_slot(self, node: int) -> bool:
+    def _has_slot(self, record: Record | None) -> bool:
         """Whether one more file of this size may travel now; only large ones are limited among themselves."""
-        record = self._index.view().nodes.get(node)
         size = record.size if record is not None else 0
         if size <= SMALL:
             return True
         return sum(transfer.size > SMALL for transfer in self._transfers.values()) < self._limit(size)
 
-    def _start(self, pool: ThreadPoolExecutor, node: int) -> None:
-        record = self._index.view().nodes.get(node)
+    def _start(self, pool: ThreadPoolExecutor, node: int, record: Record | None) -> None:
         transfer = _Transfer(threading.Event(), record.content if record is not None else None,
                              record.size if record is not None else 0)
         self._transfers[node] = transfer
@@ -252,6 +263,8 @@ class Engine:
                 self._queue.ended(node)
                 self._defer_piece(node)
             case Done():
+                if outcome.answered:
+                    self._succeeded()
                 self._queue.ended(node)
 
     def _succeeded(self) -> None:

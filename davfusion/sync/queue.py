@@ -161,8 +161,8 @@ class WorkQueue:
 
     def _is_ahead(self, node: int) -> bool:
         """Whether the time of a changed node is still to come."""
-        record = self._index.view().nodes.get(node)
-        return record is not None and record.dirty and record.due > self._clock()
+        due = self._index.view().nodes.due_at(node)
+        return due is not None and due > self._clock()
 
     # -- who waits for whom -------------------------------------------------------------------------
 

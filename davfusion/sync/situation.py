@@ -151,7 +151,9 @@ def _blocked_by(view: View, record: Record, path: str | None, can: Capabilities)
     if path is None or record.parent is None:
         return None
     if can.folders:
-        return None if synced.in_place(view, record.parent) else record.parent
+        parent = view.nodes.get(record.parent)
+        in_place = parent is not None and parent.synced_path == (path.rpartition("/")[0] or "/")
+        return None if in_place else record.parent
     above = path.rpartition("/")[0]
     while above:
         owner = view.nodes.at_store(*synced.place_of(above))

@@ -24,7 +24,7 @@ def record(**changes: object) -> Record:
         "id": 5, "is_folder": False, "parent": 1, "local_name": "a", "content": 7, "modified": 1.0, "created": 1.0,
         "media_type": None, "synced_parent": 1, "synced_folder": "", "synced_name": "a", "synced_content": 7,
         "synced_version": "v1", "replaced": None, "confirmed": True, "listed": None, "scattered": False, "due": 0.0,
-        "attempts": 0, "problem": None, "parked": False, "dirty": False, "size": 3, "whole": True}
+        "waiting": None, "attempts": 0, "problem": None, "parked": False, "dirty": False, "size": 3, "whole": True}
     return Record(**(values | changes))  # type: ignore[arg-type]
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from davfusion.store.errors import InvalidPathError, OutOfSpaceError
+from davfusion.store.errors import InvalidPathError, OutOfSpaceError, TransferInterruptedError
 from davfusion.store.memory import MemoryStore
 from davfusion.sync.retry import Backoff
 from tests.model.bucket import Bucket
@@ -28,6 +28,42 @@ def test_ten_saves_are_one_upload(make_office: MakeOffice, store: Observed) -> N
         until(office.settled)
     assert stored(store) == {"/letter.txt": b"version 9"}
     assert store.count("store_fileobject") == 1
+
+
+@pytest.mark.parametrize("renaming", [False, True], ids=["in place", "beside and renamed"])
+def test_a_file_that_is_saved_all_the_time_is_uploaded_now_and_then(
+        make_office: MakeOffice, store: Observed, renaming: bool) -> None:
+    now = [1_000_000.0]
+    office = make_office(store, upload_delay=5.0, clock=lambda: now[0])
+    for second in range(200):
+        save(office.share, "/log.tmp" if renaming else "/log", b"%d" % second)
+        if renaming:
+            office.share.move("/log.tmp", "/log", overwrite=True)
+        office.engine.run_due()
+        now[0] += 1.0
+    assert 2 <= store.count("store_fileobject") <= 4
+    now[0] += 5.0
+    office.carry_all()
+    assert stored(store) == {"/log": b"199"}
+
+
+def test_a_file_that_is_saved_during_each_upload_gets_there(make_office: MakeOffice) -> None:
+    class Slow(Observed):
+        def store_fileobject(self, fileobject, path, *, condition=None, modified=None, interrupt=None):  # type: ignore[no-untyped-def]
+            assert interrupt is not None
+            if interrupt.wait(0.1):
+                raise TransferInterruptedError("Interrupted", path)
+            return super().store_fileobject(
+                fileobject, path, condition=condition, modified=modified, interrupt=interrupt)
+
+    store = Slow(MemoryStore())
+    office = make_office(store, upload_delay=0.02)
+
+    def there() -> bool:
+        save(office.share, "/log", b"again")
+        return bool(stored(store))
+    with office.working():
+        until(there, what="an upload of a file that is saved all the time")
 
 
 def test_what_was_created_and_deleted_before_its_time_is_never_told_to_the_store(
@@ -361,3 +397,21 @@ def test_a_folder_renamed_onto_one_that_somebody_made_in_the_store_replaces_noth
     office.carry_all()
     assert b"theirs" in stored(store).values()
     assert b"ours" in stored(store).values()
+
+
+def test_what_a_small_file_costs_the_index(make_office: MakeOffice) -> None:
+    files = 20
+    office = make_office(MemoryStore())
+    for number in range(files):
+        save(office.share, f"/{number}", b"data")
+    statements: list[str] = []
+    connections = [office.share.index.view().nodes._connection,
+                   office.share.index.write(lambda view: view.nodes._connection)]
+    for connection in connections:
+        connection.set_trace_callback(statements.append)
+    steps = office.engine.run_due()
+    for connection in connections:
+        connection.set_trace_callback(None)
+    assert office.settled()
+    assert steps == files
+    assert len(statements) <= 34 * files, f"{len(statements) / files} a file"

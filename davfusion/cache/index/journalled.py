@@ -69,7 +69,7 @@ class Journalled:
         """The journal has the node like this. What is known of failures is over, unless its content still waits."""
         self._connection.execute(
             "UPDATE node SET synced_parent = ?1, synced_folder = ?2, synced_name = ?3, synced_content = ?4, "
-            "synced_modified = ?5, confirmed = 1, "
+            "synced_modified = ?5, confirmed = 1, waiting = NULL, "
             "attempts = CASE WHEN content IS NOT DISTINCT FROM ?4 THEN 0 ELSE attempts END, "
             "problem = CASE WHEN content IS NOT DISTINCT FROM ?4 THEN NULL ELSE problem END WHERE id = ?6",
             (node.parent, place_key(node.node), node.name, node.content, node.modified, node.node))

@@ -217,6 +217,11 @@ class Nodes:
             "SELECT id FROM node WHERE dirty = 1 AND parked = 0 AND due <= ? ORDER BY due LIMIT ?", (now, limit))
         return [row[0] for row in rows]
 
+    def due_at(self, node: int) -> float | None:
+        """When a node is due, if it is dirty."""
+        row = self._connection.execute("SELECT due FROM node WHERE id = ? AND dirty = 1", (node,)).fetchone()
+        return None if row is None else row[0]
+
     def next_due(self) -> float | None:
         """When the next dirty node is due."""
         row = self._connection.execute("SELECT min(due) FROM node WHERE dirty = 1 AND parked = 0").fetchone()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 COLUMNS = (
     "n.id, n.folder, n.parent, n.name, n.content, n.modified, n.created, n.media_type, n.synced_parent, "
     "n.synced_folder, n.synced_name, n.synced_content, n.synced_version, n.replaced, n.confirmed, n.listed, "
-    "n.scattered, n.due, n.attempts, n.problem, n.parked, n.dirty, c.size, c.whole")
+    "n.scattered, n.due, n.waiting, n.attempts, n.problem, n.parked, n.dirty, c.size, c.whole")
 """What `Record.of` reads; `n` is the node, `c` its content."""
 
 FROM = "FROM node n LEFT JOIN content c ON c.id = n.content"
@@ -40,6 +40,8 @@ class Record(NamedTuple):
     listed: float | None
     scattered: bool
     due: float
+    waiting: float | None
+    """Of a dirty file: when it was saved first since the store had a version of it, if that is known."""
     attempts: int
     problem: str | None
     parked: bool
@@ -51,19 +53,19 @@ class Record(NamedTuple):
     def of(cls, row: tuple[Any, ...] | sqlite3.Row) -> Record:
         """The record of a row selected by COLUMNS."""
         (node, is_folder, parent, local_name, content, modified, created, media_type, synced_parent, synced_folder,
-         synced_name, synced_content, synced_version, replaced, confirmed, listed, scattered, due, attempts, problem,
-         parked, dirty, size, whole) = row
+         synced_name, synced_content, synced_version, replaced, confirmed, listed, scattered, due, waiting, attempts,
+         problem, parked, dirty, size, whole) = row
         return cls(
             node, is_folder == 1, parent, local_name, content, modified, created, media_type, synced_parent,
             synced_folder, synced_name, synced_content, synced_version, replaced, confirmed == 1, listed,
-            scattered == 1, due, attempts, problem, parked == 1, dirty == 1, size or 0, whole == 1)
+            scattered == 1, due, waiting, attempts, problem, parked == 1, dirty == 1, size or 0, whole == 1)
 
     @classmethod
     def of_new_file(cls, node: int, parent: int, name: str, created: float) -> Record:
         """A file of the local tree that the store does not hold, as it is before it gets its content."""
         return cls(
             node, False, parent, name, None, created, created, None, None, None, None, None, None, None, False, None,
-            False, 0.0, 0, None, False, True, 0, False)
+            False, 0.0, None, 0, None, False, True, 0, False)
 
     def was_replaced(self, version: str | None) -> bool:
         """Whether our writes since the last confirmation replaced this version."""
