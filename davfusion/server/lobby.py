@@ -225,8 +225,7 @@ class Lobby:
         log.error("accept failed error=%r connections=%d", error, len(self._open))
         self._poller.unwatch(self._listener.fileno())
         self._accepting = False
-        resting = [connection for connection in list(self._watched.values()) if not connection.postponed]
-        waiting = min(resting, key=lambda connection: connection.resting_since, default=None)
+        waiting = min(list(self._watched.values()), key=lambda connection: connection.resting_since, default=None)
         if waiting is not None:
             self.unwatch(waiting)
             waiting.end_early()

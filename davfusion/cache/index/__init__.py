@@ -152,24 +152,11 @@ class Index:
 
         Raises CacheFullError when the disk has no room for it, TemporaryError when other processes keep the index.
         """
-        with _translating():
-            return self._database.write(lambda connection: change(self._inside(connection)))
-
-    def begin(self, change: Callable[[View], T]) -> Callable[[], T]:
-        """Ask for a transaction and go on: those that one thread begins before it asks for results share a commit.
-
-        What is returned is to be called, once, by any thread: it returns or raises as `write` does. When it is not
-        called, the change is made all the same, some time or never.
-        """
-        result = self._database.begin(lambda connection: change(self._inside(connection)))
-
-        def translated() -> T:
-            with _translating():
-                return result()
-        return translated
-
-    def _inside(self, connection: sqlite3.Connection) -> View:
-        return View.in_transaction(connection, nonce=self._nonce, clock=self._clock)
+        try:
+            return self._database.write(
+                lambda connection: change(View.in_transaction(connection, nonce=self._nonce, clock=self._clock)))
+        except sqlite3.OperationalError as error:
+            raise _translated(error) from error
 
     def flush(self) -> None:
         """Put all commits on stable storage now, also where the durability does not ask for it."""
@@ -190,14 +177,6 @@ class Index:
     def close(self) -> None:
         """Close; nothing may use the index afterwards."""
         self._database.close()
-
-
-@contextlib.contextmanager
-def _translating() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise _translated(error) from error
 
 
 def _translated(error: sqlite3.OperationalError) -> Exception:

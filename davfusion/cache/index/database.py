@@ -106,63 +106,36 @@ class Database:
         index is held meanwhile. It may run in another thread of this process.
         """
         write = Write(change)
-        write.awaited = True
         self._queue.append(write)
         if len(self._queue) >= self._expected:
             self._gathered.set()
-        self._settle(write, self._commit_companions)
-        return _outcome(write)
-
-    def begin(self, change: Callable[[sqlite3.Connection], T]) -> Callable[[], T]:
-        """Ask for a transaction as `write` does and go on; it takes place with the next commit of this process.
-
-        What is returned is to be called, once, by any thread: it sees to the commit, of this and of all that was
-        asked for until then, and returns or raises as `write` does. It waits for no companions.
-        """
-        write = Write(change)
-        self._queue.append(write)
-
-        def result() -> T:
-            if not write.done:
-                write.awaited = True
-                self._settle(write, self._commit_queued)
-            return _outcome(write)
-        return result
-
-    def _settle(self, write: Write[Any], commit: Callable[[Write[Any]], None]) -> None:
-        """Commit it with those that wait too, or let another thread do so."""
         while not write.done:
             if self._writing.acquire(blocking=False):
                 try:
-                    commit(write)
+                    self._commit_queued(until=write)
                 finally:
                     self._writing.release()
                 self._signal_next()
             else:
                 write.signal.wait(PATIENCE)
+        if write.error is not None:
+            raise write.error
+        return write.result  # type: ignore[return-value]
 
     def _signal_next(self) -> None:
-        # The list is made in one step, whoever adds to the queue meanwhile.
-        for write in list(self._queue):
-            if write.awaited:
-                write.signal.set()
-                return
-
-    def _commit_companions(self, until: Write[Any]) -> None:
-        if not until.done:
-            self._gather()
-            self._commit_queued(until)
+        with contextlib.suppress(IndexError):
+            self._queue[0].signal.set()
 
     def _commit_queued(self, until: Write[Any]) -> None:
         while not until.done:
             batch: list[Write[Any]] = []
+            self._gather()
             while self._queue and len(batch) < LARGEST_BATCH:
                 batch.append(self._queue.popleft())
             if not batch:
                 return
-            waiting = sum(write.awaited for write in batch)
             self._commit(batch)
-            self._expected = min(LARGEST_BATCH, waiting + len(self._queue))
+            self._expected = min(LARGEST_BATCH, len(batch) + len(self._queue))
 
     def _gather(self) -> None:
         """Wait for those who wrote a moment ago, if as many come as then: one commit for all costs less than two.
@@ -314,12 +287,6 @@ class Database:
 
     def _version(self) -> int:
         return int(self._writer.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _outcome(write: Write[T]) -> T:
-    if write.error is not None:
-        raise write.error
-    return write.result  # type: ignore[return-value]
 
 
 def _statements(script: str) -> list[str]:
