@@ -209,7 +209,9 @@ def _survey_deleted(view: View, record: Record) -> Survey:
     if not record.is_synced:
         return Survey()
     below = view.nodes.below_store(record.synced_path or "", BELOW_LIMIT)
-    return Survey(below=tuple(node.id for node in below))
+    # What is in place already belongs to a folder that takes the name: nothing is to be waited for there.
+    return Survey(below=tuple(node.id for node in below
+                              if node.dirty or view.nodes.path(node.id) != node.synced_path))
 
 
 def _survey_pieces(view: View, record: Record, path: str) -> Survey:
