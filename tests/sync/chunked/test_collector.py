@@ -6,11 +6,13 @@ import contextlib
 import io
 import os
 import threading
+from hashlib import sha256
 
 import pytest
 
 from davfusion.cache.index.objects import HELD
 from davfusion.chunks.journal import Journal
+from davfusion.chunks.volume import block_path
 from davfusion.store.errors import TemporaryError
 from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.memory import MemoryStore
@@ -63,6 +65,24 @@ def test_an_object_goes_after_the_journal_has_released_it_and_the_grace_is_over(
     assert collector(thrifty).delete(NEVER) == 1
     assert objects(thrifty) == set()
     assert thrifty.index.view().objects.get(archive) is None
+
+
+def test_an_object_that_was_only_begun_never_counts_as_there(thrifty: Office) -> None:
+    data = os.urandom(1000)  # one block
+    path = block_path(sha256(data).hexdigest())
+    thrifty.save("/first", b"1")
+    thrifty.engine.run_due()
+    thrifty.index.write(lambda view: view.objects.begin(path, view.now()))  # and the process died
+    later(thrifty, UNFINISHED + 1)
+    assert collector(thrifty).condemn() == 1
+    thrifty.save("/large", data)
+    with contextlib.suppress(TemporaryError):
+        thrifty.engine.run_due()
+    collector(thrifty).delete(NEVER)
+    thrifty.engine.run_due()
+    known = thrifty.index.view().objects.get(path)
+    assert known is not None
+    assert (known.state, thrifty.store.get_bytes(path)) == (HELD, len(data))
 
 
 def test_a_delete_that_fails_is_taken_up_again(make_office: MakeOffice) -> None:
