@@ -12,7 +12,8 @@ import pytest
 import davfusion
 
 PACKAGE = Path(davfusion.__file__).resolve().parent
-PROBE = "import sys; __import__(sys.argv[1]); print(*sys.modules)"
+PROBE = "import sys; before = {*sys.modules}; __import__(sys.argv[1]); print(*{*sys.modules} - before)"
+"""What an import loads, without what the interpreter itself loads: an editable installation adds to that."""
 COMMAND_LINE = {"click", "rich", "pydantic", "pydantic_core", "tomllib"}
 WEBDAV = {"lxml", "wsgidav", "cheroot", "davfusion.dav", "davfusion.server", "davfusion.accounts"}
 STORES_AWAY = {"requests", "urllib3", "davfusion.store.s3"}
