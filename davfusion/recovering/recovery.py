@@ -90,12 +90,11 @@ def recover(store: Store, settings: ShareSettings, directory: Path, show: Show, 
 def _recover(store: Store, settings: ShareSettings, directory: Path, show: Show, clock: Callable[[], float]
              ) -> Recovered:
     marker = _marker(store, settings)
-    place = state.share_directory(directory, settings.name)
+    place, beside = state.share_directory(directory, settings.name), directory / _BESIDE
+    shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed, also of one that was all but done
     check_free(place, settings, marker.share)
     writer = _other_writer(store, clock)
     inventory, reading = _read(store, Journal(store, marker.share), show)
-    beside = directory / _BESIDE
-    shutil.rmtree(beside, ignore_errors=True)
     state.prepare(beside)
     made = state.claim(beside, settings)
     with _new_index(made / _INDEX, clock) as index:
