@@ -14,7 +14,7 @@ from davfusion.cli.progress import progress
 from davfusion.processes.opening import OpenShare, open_share
 from davfusion.settings import ConfigError
 from davfusion.store.errors import StoreError
-from davfusion.sync.layout import SHARE
+from davfusion.sync.claims import SHARE
 from davfusion.verification import Report, Verification
 
 SOUND, DIFFERENT = 0, 4

@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from davfusion.cache.errors import CacheFullError
+from davfusion.cache.errors import CacheFullError, TreeError
 from davfusion.cache.node import Node, PropertyChange
 from davfusion.cache.share import Share
 from davfusion.chunks.errors import DamagedError
@@ -167,7 +167,7 @@ class Conversion:
         for pause in (*PAUSES, None):
             try:
                 self._copy(entry)
-            except (StoreError, DamagedError) as error:
+            except (StoreError, DamagedError, TreeError) as error:
                 retryable = isinstance(error, StoreError) and error.retryable
                 if pause is not None and retryable:
                     time.sleep(pause)

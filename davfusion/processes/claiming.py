@@ -12,7 +12,7 @@ from davfusion.processes.opening import opened_index, store_of
 from davfusion.settings import Config, ConfigError, ShareSettings
 from davfusion.store.errors import StoreError
 from davfusion.store.interface import Store
-from davfusion.sync.layout import LayoutError, claim_chunked, claim_plain
+from davfusion.sync.claims import LayoutError, claim_chunked, claim_plain
 
 log = logging.getLogger(__name__)
 

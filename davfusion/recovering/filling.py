@@ -17,7 +17,7 @@ from davfusion.chunks.volume import parse_block
 from davfusion.recovering.inventory import Inventory, objects_of
 from davfusion.recovering.reading import Reading
 from davfusion.sync.chunked.scribe import NUMBER, journalled_node
-from davfusion.sync.layout import note_share
+from davfusion.sync.claims import note_share
 
 T = TypeVar("T")
 

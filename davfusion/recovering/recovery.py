@@ -33,7 +33,7 @@ from davfusion.settings import ConfigError, ShareSettings
 from davfusion.store.errors import StoreError
 from davfusion.store.interface import Store
 from davfusion.sync.chunked.tenure import lease_of
-from davfusion.sync.layout import SHARE
+from davfusion.sync.claims import SHARE
 
 log = logging.getLogger("davfusion.recovering")
 

@@ -15,7 +15,7 @@ from davfusion.cache.share import Share
 from davfusion.chunks.errors import ChunksError
 from davfusion.store.errors import RateLimitedError, SignInNeededError, StoreError, TemporaryError
 from davfusion.sync.carrier import Again, Carrier, Done, Failed, Later, Outcome, Waits
-from davfusion.sync.layout import LayoutError, claim_plain
+from davfusion.sync.claims import LayoutError, claim_plain
 from davfusion.sync.markers import Markers
 from davfusion.sync.queue import WorkQueue
 from davfusion.sync.retry import Backoff, Breaker

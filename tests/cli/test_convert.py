@@ -111,6 +111,23 @@ def test_a_target_with_other_files_in_it_is_refused(tmp_path: Path) -> None:
     assert "holds files already" in refused.stderr
 
 
+def test_what_changed_its_kind_since_the_first_run_is_named(tmp_path: Path) -> None:
+    plain, chunked = tmp_path / "plain", tmp_path / "chunked"
+    plain.mkdir()
+    chunked.mkdir()
+    (plain / "thing").write_text("a file")
+    (plain / "other").write_text("other")
+    convert(plain, chunked, "--state", tmp_path / "state")
+    (plain / "thing").unlink()
+    (plain / "thing").mkdir()
+    (plain / "thing/inner").write_text("inner")
+    second = convert(plain, chunked, "--state", tmp_path / "state")
+    assert second.returncode == 1
+    assert "not taken over: /thing/inner:" in second.stderr
+    assert "not the same in" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
 @pytest.fixture(autouse=True)
 def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))

@@ -103,9 +103,11 @@ class Database:
         """Run `change` in a transaction; returns its result when it is committed and durable.
 
         What it raises rolls it back, alone, and is raised here. It must not wait for anything: the
-        index is held meanwhile. It may run in another thread of this process.
+        index is held meanwhile. It may run in another thread of this process. Raises sqlite3.OperationalError
+        (SQLITE_BUSY) when others hold the index for too long; then the change was not made and will not be.
         """
         write = Write(change)
+        deadline = time.monotonic() + BUSY_TIMEOUT
         self._queue.append(write)
         if len(self._queue) >= self._expected:
             self._gathered.set()
@@ -118,9 +120,19 @@ class Database:
                 self._signal_next()
             else:
                 write.signal.wait(PATIENCE)
+                if time.monotonic() > deadline:
+                    self._give_up(write)
         if write.error is not None:
             raise write.error
         return write.result  # type: ignore[return-value]
+
+    def _give_up(self, write: Write[Any]) -> None:
+        """End the waiting of a write that nobody has begun: the thread that commits is kept from its turn."""
+        with contextlib.suppress(ValueError):  # it is being committed
+            self._queue.remove(write)
+            write.error = sqlite3.OperationalError("database is locked")
+            write.error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            write.done = True
 
     def _signal_next(self) -> None:
         with contextlib.suppress(IndexError):
@@ -162,7 +174,7 @@ class Database:
     def _transact(self, batch: list[Write[Any]]) -> None:
         connection = self._writer
         try:
-            self._begin(connection)
+            _execute_when_free(connection, "BEGIN IMMEDIATE")
             if len(batch) == 1:
                 batch[0].result = batch[0].change(connection)
             else:
@@ -174,20 +186,6 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
         self._commits += 1
-
-    @staticmethod
-    def _begin(connection: sqlite3.Connection) -> None:
-        """SQLite's own waiting grows to 100 ms a step, in which other processes commit many times: ours is even."""
-        deadline = time.monotonic() + BUSY_TIMEOUT
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-                if not busy or time.monotonic() > deadline:
-                    raise
-                time.sleep(random.uniform(*BUSY_PAUSE))
 
     @staticmethod
     def _run(connection: sqlite3.Connection, write: Write[Any]) -> None:
@@ -241,7 +239,7 @@ class Database:
             connection.execute("PRAGMA synchronous = FULL")
             try:
                 with self._turn.taken():
-                    self._begin(connection)
+                    _execute_when_free(connection, "BEGIN IMMEDIATE")
                     connection.execute(
                         "INSERT INTO counter (name, value) VALUES ('flushes', 1) "
                         "ON CONFLICT (name) DO UPDATE SET value = counter.value + 1")
@@ -258,7 +256,12 @@ class Database:
         connection = sqlite3.connect(
             self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False,
             cached_statements=512)
-        connection.execute("PRAGMA journal_mode = WAL")
+        try:
+            # SQLite does not wait here by itself, for one that makes the database at the same time.
+            _execute_when_free(connection, "PRAGMA journal_mode = WAL")
+        except BaseException:
+            connection.close()
+            raise
         level = "FULL" if self._durability is Durability.POWER_SAFE else "NORMAL"
         connection.execute(f"PRAGMA synchronous = {level}")
         connection.execute("PRAGMA cache_size = -8192")
@@ -287,6 +290,23 @@ class Database:
 
     def _version(self) -> int:
         return int(self._writer.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _execute_when_free(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute a statement as soon as no other connection keeps it from it. Raises sqlite3.OperationalError at last.
+
+    SQLite's own waiting grows to 100 ms a step, in which other processes commit many times: ours is even.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(*BUSY_PAUSE))
 
 
 def _statements(script: str) -> list[str]:

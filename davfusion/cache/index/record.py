@@ -39,6 +39,8 @@ class Record(NamedTuple):
     confirmed: bool
     listed: float | None
     scattered: bool
+    """Plain: of a folder, objects below it may lie elsewhere than the tree says. Chunked: times or properties
+    changed and the journal may not say so yet."""
     due: float
     waiting: float | None
     """Of a dirty file: when it was saved first since the store had a version of it, if that is known."""

@@ -12,7 +12,7 @@ from davfusion.sync.chunked.collector import Collector, Thrift
 from davfusion.sync.chunked.scribe import Scribe
 from davfusion.sync.chunked.snapshots import Snapshots
 from davfusion.sync.chunked.tenure import Tenure
-from davfusion.sync.layout import claim_chunked
+from davfusion.sync.claims import claim_chunked
 
 
 class Claimed:

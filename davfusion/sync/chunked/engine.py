@@ -29,8 +29,8 @@ from davfusion.sync.chunked.factory import ChunkFactory, Item, Packing
 from davfusion.sync.chunked.postponing import postpone
 from davfusion.sync.chunked.purge import purge_some
 from davfusion.sync.chunked.transfers import ARCHIVES, SINGLES, Transfer, Transfers
+from davfusion.sync.claims import LayoutError
 from davfusion.sync.engine import EngineSettings
-from davfusion.sync.layout import LayoutError
 from davfusion.sync.locked import held_back
 from davfusion.sync.retry import Breaker
 from davfusion.sync.statistics import Statistics

@@ -20,8 +20,8 @@ from davfusion.sync.chunked.collector import Thrift
 from davfusion.sync.chunked.cut import Cut, cut
 from davfusion.sync.chunked.engine import ChunkedEngine
 from davfusion.sync.chunked.factory import Packing
+from davfusion.sync.claims import SHARE
 from davfusion.sync.engine import EngineSettings
-from davfusion.sync.layout import SHARE
 from davfusion.sync.retry import Backoff
 from tests.sync.chunked.watched import bytes_of, reached
 

@@ -17,7 +17,7 @@ from davfusion.store.errors import TemporaryError
 from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.memory import MemoryStore
 from davfusion.sync.chunked.collector import Collector, Thrift
-from davfusion.sync.layout import SHARE
+from davfusion.sync.claims import SHARE
 from tests.sync.chunked.conftest import MakeOffice
 from tests.sync.chunked.office import Office
 from tests.sync.chunked.watched import Counted, Judged

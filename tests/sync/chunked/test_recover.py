@@ -17,7 +17,7 @@ from davfusion.recovering import filling
 from davfusion.recovering.audit import Audit
 from davfusion.recovering.recovery import Recovered, recover
 from davfusion.settings import ShareSettings
-from davfusion.sync.layout import SHARE
+from davfusion.sync.claims import SHARE
 from tests.sync.chunked import account, runs
 from tests.sync.chunked.account import Kept, Tree
 from tests.sync.chunked.watched import reached

@@ -11,7 +11,7 @@ from davfusion.store.errors import TemporaryError
 from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.memory import MemoryStore
 from davfusion.sync.chunked.snapshots import Snapshots
-from davfusion.sync.layout import SHARE
+from davfusion.sync.claims import SHARE
 from tests.sync.chunked.conftest import MakeOffice
 from tests.sync.chunked.office import Office
 

@@ -34,7 +34,7 @@ from davfusion.store.memory import MemoryStore
 from davfusion.sync.chunked.collector import Thrift
 from davfusion.sync.chunked.engine import ChunkedEngine
 from davfusion.sync.chunked.factory import Packing
-from davfusion.sync.layout import SHARE
+from davfusion.sync.claims import SHARE
 from tests.model.bucket import Bucket
 from tests.sync.chunked import account
 from tests.sync.chunked.account import Kept, Tree

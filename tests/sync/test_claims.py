@@ -15,7 +15,7 @@ from davfusion.store.errors import TemporaryError
 from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.memory import MemoryStore
 from davfusion.store.wrapper import WrappedStore
-from davfusion.sync.layout import SHARE, LayoutError, claim_chunked, claim_plain
+from davfusion.sync.claims import SHARE, LayoutError, claim_chunked, claim_plain
 
 
 @pytest.fixture
