@@ -19,19 +19,34 @@ class Generation:
     now. The number may change without a change.
     """
 
-    def __init__(self, data_version: Callable[[], int]) -> None:
-        """`data_version` changes with every commit and can be compared within one thread only."""
+    def __init__(self, *, turns: Callable[[], int], data_version: Callable[[], int]) -> None:
+        """`turns` is another number after every commit, odd where one may be under way. Only then is asked for
+        `data_version`, which changes with every commit, can be compared within one thread only, and costs more.
+        """
+        self._turns = turns
         self._data_version = data_version
         self._seen = _Seen()
         self._lock = threading.Lock()
         self._number = 0
+        self._turns_then: int | None = None
+        """An even count of turns: as long as it is the count, the number holds."""
 
     def now(self) -> int:
         """The number of the state that is there now, or of a later one."""
+        turns = self._turns()
+        if turns == self._turns_then:
+            return self._number
+        if turns % 2 == 0:
+            self._count()
+            self._turns_then = turns
+            return self._number
         version = self._data_version()
         if self._seen.version != version:
             # Another thread may have counted this commit already: then it counts twice, which costs a rendering.
-            with self._lock:
-                self._number += 1
+            self._count()
             self._seen.version = version
         return self._number
+
+    def _count(self) -> None:
+        with self._lock:
+            self._number += 1

@@ -99,7 +99,7 @@ class Share:
         self.fetcher = Fetcher(
             self.index, self.layout.source(self.index, store), self.files, self.space, self.accesses)
         self.opener = Opener(self.index, self.files, self.fetcher, self.accesses)
-        self.generation = Generation(self.index.data_version)
+        self.generation = Generation(turns=self.index.turns, data_version=self.index.data_version)
         self._finder = Finder(self.index, self.lister, self.generation,
                               revalidate_after=self.settings.freshness.revalidate_after)
         self._quota = Measured(self._measure_quota)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -122,12 +125,49 @@ def test_threads_that_find_while_others_change(shares: tuple[Share, Share]) -> N
             future.result()
 
 
-def test_every_thread_compares_its_own_version() -> None:
+def test_what_another_process_wrote_that_died_in_its_turn_is_seen(shares: tuple[Share, Share], tmp_path: Path) -> None:
+    """It committed, and was killed before it could say so."""
+    one, other = shares
+    one.make_folder("/d")
+    put(one, "/d/f", b"x")
+    other.find("/d/f")  # lists the root
+    assert other.find("/d/f") is other.find("/d/f") is not None
+    program = ("import os, signal, sqlite3, sys\n"
+               "from pathlib import Path\n"
+               "from davfusion.cache.index.turn import Turn\n"
+               "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+               "with Turn(Path(sys.argv[1] + '.turn')).taken():\n"
+               "    database.execute('UPDATE node SET name = ? WHERE name = ?', ('g', 'f'))\n"
+               "    os.kill(os.getpid(), signal.SIGKILL)")
+    killed = subprocess.run([sys.executable, "-c", program, str(tmp_path / "state/index.db")], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    for share in shares:
+        assert share.find("/d/f") is None
+        assert share.find("/d/g") is not None
+    put(one, "/d/g", b"longer")
+    found = other.find("/d/g")
+    assert found is not None and found.size == 6
+    assert other.index.turns() % 2 == 0
+
+
+def test_every_thread_compares_its_own_version_while_somebody_writes() -> None:
     versions = iter([7, 7, 9, 9])
-    generation = Generation(lambda: next(versions))
+    generation = Generation(turns=lambda: 1, data_version=lambda: next(versions))
     first = generation.now()
     assert generation.now() == first
     changed = generation.now()
     assert changed > first
     with ThreadPoolExecutor(1) as thread:
         assert thread.submit(generation.now).result() > changed
+
+
+def test_between_two_turns_the_count_of_turns_decides() -> None:
+    turns, version = 2, 7
+    generation = Generation(turns=lambda: turns, data_version=lambda: version)
+    found = [generation.now()]
+    assert generation.now() == found[-1]
+    for turns, version in ((3, 7), (3, 8), (4, 8), (6, 9), (7, 10), (8, 10)):
+        found.append(generation.now())
+        assert generation.now() == found[-1]
+    assert found[2] > found[1]
+    assert all(later > earlier for earlier, later in zip(found[2:], found[3:], strict=False))

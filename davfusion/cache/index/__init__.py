@@ -166,6 +166,10 @@ class Index:
         """The time in seconds since the epoch."""
         return self._clock()
 
+    def turns(self) -> int:
+        """Another number after every commit of any process, odd where one may be under way. Any thread may ask."""
+        return self._database.turns()
+
     def data_version(self) -> int:
         """Changes whenever another connection has committed; to be compared within one thread."""
         return self._database.data_version()

@@ -201,6 +201,10 @@ class Database:
 
     # -- life -----------------------------------------------------------------------------------
 
+    def turns(self) -> int:
+        """The count of turns to write (`turn.py`): another one after every commit of any process."""
+        return self._turn.count
+
     def data_version(self) -> int:
         """Changes whenever any other connection has committed; to be compared in one thread."""
         return int(self.reader().execute("PRAGMA data_version").fetchone()[0])
