@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from davfusion.server.connection import FusionConnection
+from davfusion.server.eagerness import EagerWait
 from davfusion.server.poller import open_poller
 from davfusion.server.settings import ServerSettings
 
@@ -47,6 +48,7 @@ class Lobby:
         self._settings = settings
         self._greet = greet
         self._poller = open_poller()
+        self._eager = EagerWait(self._poller.wait)
         self._watched: dict[int, FusionConnection] = {}
         self._postponed: list[FusionConnection] = []
         self._open: set[FusionConnection] = set()
@@ -114,7 +116,12 @@ class Lobby:
             self._next_expiry = self.now + _TICK
             self._expire()
         patience = seconds if self._open or not self._accepting else None
-        descriptors = self._poller.wait(0 if self._postponed else patience)
+        if self._postponed:
+            descriptors = self._poller.wait(0)
+        elif len(self._watched) == len(self._open):
+            descriptors = self._eager.wait(patience)
+        else:
+            descriptors = self._poller.wait(patience)
         watched, ready = self._watched, self.ready
         others = 0
         for descriptor in descriptors:
