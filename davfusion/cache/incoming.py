@@ -44,7 +44,7 @@ class Incoming:
         self._admit = admit
         self._count = count
         self._counted = 0
-        self._published = False
+        self._closed = False
         self._descriptor = -1
         self._memory: bytearray | None = bytearray()
         if length is None or length <= small:
@@ -117,17 +117,19 @@ class Incoming:
 
     def release(self) -> None:
         """The bytes are a content now and not this object's any more."""
-        self._published = True
         self._close()
 
     def discard(self) -> None:
         """Remove the body, unless it was published; may be called again."""
-        if not self._published and self._descriptor >= 0:
+        if self._closed:
+            return
+        if self._descriptor >= 0:
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
         self._close()
 
     def _close(self) -> None:
+        self._closed = True
         self._count_memory(0)
         if self._descriptor >= 0:
             os.close(self._descriptor)

@@ -249,9 +249,9 @@ class Share:
             _check(guard, view)
             where = tree.place(view, path)
             content = _insert(view, incoming, file)
-            record = tree.put_file(view, where, path, content, modified=_or_now(modified, view),
-                                   media_type=media_type, due=self._due(view))
-            return view.node(record, path), where.occupant is None
+            node = tree.put_file(view, where, path, content, modified=_or_now(modified, view),
+                                 media_type=media_type, due=self._due(view))
+            return node, where.occupant is None
 
         try:
             done = self.index.write(change)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from davfusion.cache.errors import IntoItselfError, NodeExistsError, NoParentError, NoSuchNodeError, WrongKindError
 from davfusion.cache.index import Content, LockRow, Record, View
-from davfusion.cache.node import ROOT_ID
+from davfusion.cache.node import ROOT_ID, Node
 from davfusion.store.interface import split
 
 _FRESH = {"attempts": 0, "problem": None, "parked": 0}
@@ -41,26 +41,24 @@ def place(view: View, path: str) -> Placement:
 
 
 def put_file(view: View, where: Placement, path: str, content: Content, *, modified: float, media_type: str | None,
-             due: float) -> Record:
+             due: float) -> Node:
     """Point the file at `path` to a content; returns it as it is then. Raises WrongKindError when a folder is there."""
     before = where.occupant
     if before is not None and before.is_folder:
         raise WrongKindError("A folder has this name", path)
-    waiting = view.now()
+    waiting = created = view.now()
     if before is None:
         node = view.nodes.insert(
-            folder=0, parent=where.parent.id, name=where.name, content=content.id, modified=modified, created=waiting,
+            folder=0, parent=where.parent.id, name=where.name, content=content.id, modified=modified, created=created,
             media_type=media_type, due=due, waiting=waiting)
-        before = Record.of_new_file(node, where.parent.id, where.name, waiting)
     else:
+        node, created = before.id, before.created
         due, waiting = _patience(before, due=due, now=waiting)
         if before.content is not None and not content.flushed:
             view.contents.note_replaced(content.id, before.content)
         view.nodes.update(
-            before.id, content=content.id, modified=modified, media_type=media_type, due=due, waiting=waiting, **_FRESH)
-    return before._replace(
-        content=content.id, modified=modified, media_type=media_type, due=due, waiting=waiting, attempts=0,
-        problem=None, parked=False, dirty=True, size=content.size, whole=content.whole)
+            node, content=content.id, modified=modified, media_type=media_type, due=due, waiting=waiting, **_FRESH)
+    return view.saved(node, path, content, modified=modified, created=created, media_type=media_type)
 
 
 def make_folder(view: View, path: str, *, modified: float, due: float) -> int:

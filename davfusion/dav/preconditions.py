@@ -77,6 +77,8 @@ class Preconditions:
             raise HttpError(304, headers=[("ETag", node.etag)] if node is not None and not node.is_folder else [])
 
     def _not_submitted(self, covering: list[Lock]) -> list[Lock]:
+        if not covering:
+            return []
         held = [lock for lock in covering
                 if lock.token in self.tokens and lock.principal == self._request.principal.name]
         # One token is enough among locks that share the resource (RFC 4918, 6.2).

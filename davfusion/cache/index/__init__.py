@@ -58,13 +58,11 @@ class View:
         self.now = clock
         """The time in seconds since the epoch."""
 
-    @classmethod
-    def in_transaction(cls, connection: sqlite3.Connection, *, nonce: str, clock: Callable[[], float]) -> View:
-        """The index inside one transaction, where what was looked up is true until this connection changes a row."""
-        view = cls(connection, nonce=nonce, clock=clock)
-        view.nodes.keep_chains()
-        view._in_transaction = True
-        return view
+    def begin(self) -> None:
+        """A transaction began: until this connection changes a row, what is looked up from now on stays true."""
+        self.nodes.keep_chains()
+        self._in_transaction = True
+        self._unlocked_at = None
 
     def find(self, path: str) -> Node | None:
         """The node at a local path, as the index knows it."""
@@ -74,11 +72,21 @@ class View:
     def node(self, record: Record | Sight | Member, path: str) -> Node:
         """What the rooms above see of a record that is at `path`."""
         named = record.id if record.is_folder else record.content
-        kind = "f" if record.is_folder else ""
         return Node(
             id=record.id or 0, path=path, is_folder=bool(record.is_folder), content=record.content,
             size=record.size or 0, modified=record.modified, created=record.created,
-            etag=f'"{self._nonce}-{kind}{named or 0:x}"', media_type=record.media_type, dirty=bool(record.dirty))
+            etag=self._etag("f" if record.is_folder else "", named or 0), media_type=record.media_type,
+            dirty=bool(record.dirty))
+
+    def saved(self, node: int, path: str, content: Content, *, modified: float, created: float,
+              media_type: str | None) -> Node:
+        """The node of a file that was just given this content."""
+        return Node(
+            id=node, path=path, is_folder=False, content=content.id, size=content.size, modified=modified,
+            created=created, etag=self._etag("", content.id), media_type=media_type, dirty=True)
+
+    def _etag(self, kind: str, number: int) -> str:
+        return f'"{self._nonce}-{kind}{number:x}"'
 
     def locks_on(self, path: str) -> list[Lock]:
         """Locks that cover the path: its own, and those of depth infinity above it."""
@@ -127,7 +135,7 @@ class Index:
         self._database = Database(path, durability=durability)
         self._clock = clock
         self._views = threading.local()
-        self._nonce = ""
+        self._inside: View | None = None
         self._nonce = self._database.write(lambda connection: _begin(connection, clock()))
 
     def view(self) -> View:
@@ -153,10 +161,16 @@ class Index:
         Raises CacheFullError when the disk has no room for it, TemporaryError when other processes keep the index.
         """
         try:
-            return self._database.write(
-                lambda connection: change(View.in_transaction(connection, nonce=self._nonce, clock=self._clock)))
+            return self._database.write(lambda connection: change(self._view_inside(connection)))
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
+
+    def _view_inside(self, connection: sqlite3.Connection) -> View:
+        # The database gives its only writing connection to one change at a time.
+        if self._inside is None:
+            self._inside = View(connection, nonce=self._nonce, clock=self._clock)
+        self._inside.begin()
+        return self._inside
 
     def flush(self) -> None:
         """Put all commits on stable storage now, also where the durability does not ask for it."""

@@ -30,6 +30,7 @@ class Nodes:
     def keep_chains(self) -> None:
         """Look each path up once as long as nothing is changed: for use within one transaction only."""
         self._known = {}
+        self._known_at = self._connection.total_changes
 
     # -- the local tree -------------------------------------------------------------------------
 
@@ -253,10 +254,7 @@ class Nodes:
 
     def insert(self, **columns: Any) -> int:
         """A new node; returns its id."""
-        names = ", ".join(columns)
-        marks = ", ".join("?" * len(columns))
-        cursor = self._connection.execute(
-            f"INSERT INTO node ({names}) VALUES ({marks})", tuple(columns.values()))
+        cursor = self._connection.execute(_insert_of(*columns), tuple(columns.values()))
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
@@ -289,8 +287,7 @@ class Nodes:
 
     def update(self, node: int, **columns: Any) -> None:
         """Set columns of one node."""
-        assignments = ", ".join(f"{name} = ?" for name in columns)
-        self._connection.execute(f"UPDATE node SET {assignments} WHERE id = ?", (*columns.values(), node))
+        self._connection.execute(_update_of(*columns), (*columns.values(), node))
 
     def relist(self, node: int) -> None:
         """What is known of a folder's members is out of date; a folder that was never listed stays so.
@@ -350,6 +347,16 @@ class Nodes:
 
     def _exists(self, query: str, values: tuple[Any, ...]) -> bool:
         return self._connection.execute(query, values).fetchone() is not None
+
+
+@lru_cache(maxsize=64)
+def _insert_of(*columns: str) -> str:
+    return f"INSERT INTO node ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+@lru_cache(maxsize=64)
+def _update_of(*columns: str) -> str:
+    return f"UPDATE node SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?"
 
 
 @lru_cache(maxsize=4 * LONGEST_CHAIN)

@@ -62,13 +62,6 @@ class Record(NamedTuple):
             synced_folder, synced_name, synced_content, synced_version, replaced, confirmed == 1, listed,
             scattered == 1, due, waiting, attempts, problem, parked == 1, dirty == 1, size or 0, whole == 1)
 
-    @classmethod
-    def of_new_file(cls, node: int, parent: int, name: str, created: float) -> Record:
-        """A file of the local tree that the store does not hold, as it is before it gets its content."""
-        return cls(
-            node, False, parent, name, None, created, created, None, None, None, None, None, None, None, False, None,
-            False, 0.0, None, 0, None, False, True, 0, False)
-
     def was_replaced(self, version: str | None) -> bool:
         """Whether our writes since the last confirmation replaced this version."""
         return version is not None and self.replaced is not None and version in self.replaced.split("\n")
