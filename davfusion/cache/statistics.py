@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 
@@ -70,7 +71,7 @@ class AccessCounter:
         return now
 
     def flush(self) -> None:
-        """Add what was counted to the index."""
+        """Add what was counted to the index. Where that fails it is not counted: reading goes on."""
         with self._lock:
             sums = {"cache_hits": self._hits, "cache_misses": self._misses, "downloaded_bytes": self._downloaded,
                     "downloading_milliseconds": round(self._downloading * 1000)}
@@ -78,16 +79,16 @@ class AccessCounter:
             self._hits = self._misses = self._downloaded = 0
             self._downloading = 0.0
             self._flushed = time.monotonic()
-        if uses or any(sums.values()):
-            self._index.write(lambda view: _add(view, sums, uses))
-
-    def _flush_when_due(self) -> None:
-        if time.monotonic() - self._flushed <= self.flush_every:
+        if not uses and not any(sums.values()):
             return
         try:
+            self._index.write(lambda view: _add(view, sums, uses))
+        except (CacheFullError, StoreError, sqlite3.OperationalError) as error:
+            log.warning("accesses not counted", extra={"problem": str(error)})
+
+    def _flush_when_due(self) -> None:
+        if time.monotonic() - self._flushed > self.flush_every:
             self.flush()
-        except (CacheFullError, StoreError) as error:
-            log.warning("accesses not counted", extra={"problem": str(error)})  # reading goes on
 
 
 def _add(view: View, sums: dict[str, int], uses: dict[int, float]) -> None:

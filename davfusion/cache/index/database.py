@@ -2,8 +2,8 @@
 
 Reads use a connection per thread and see the last commit of any process. Writes of all threads of a
 process go through one connection; those that wait at the same time are committed together, so that
-they share one flush. Several processes may have the same database open (WAL); they take turns
-(`turn.py`), and SQLite's own lock keeps their transactions apart.
+they share one flush (`log.py`), during which others commit. Several processes may have the same
+database open (WAL); they take turns (`turn.py`), and SQLite's own lock keeps their transactions apart.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from davfusion.cache.index.log import WriteAheadLog
 from davfusion.cache.index.turn import Turn
 from davfusion.cache.index.waiting import Signal, Write
 
@@ -74,6 +75,8 @@ class Database:
         self._readers_lock = threading.Lock()
         self._writing = threading.Lock()
         self._turn = Turn(path.with_name(path.name + ".turn"))
+        self._log = WriteAheadLog(path)
+        self._flushing = threading.Lock()
         self._queue: deque[Write[Any]] = deque()
         self._expected = 1
         """Writes that are likely to be asked for together."""
@@ -112,16 +115,13 @@ class Database:
         if len(self._queue) >= self._expected:
             self._gathered.set()
         while not write.done:
-            if self._writing.acquire(blocking=False):
-                try:
-                    self._commit_queued(until=write)
-                finally:
-                    self._writing.release()
-                self._signal_next()
-            else:
-                write.signal.wait(PATIENCE)
-                if time.monotonic() > deadline:
-                    self._give_up(write)
+            batch = self._commit_queued()
+            if batch:
+                self._acknowledge(batch)
+                continue
+            write.signal.wait(PATIENCE)
+            if time.monotonic() > deadline:
+                self._give_up(write)
         if write.error is not None:
             raise write.error
         return write.result  # type: ignore[return-value]
@@ -138,16 +138,35 @@ class Database:
         with contextlib.suppress(IndexError):
             self._queue[0].signal.set()
 
-    def _commit_queued(self, until: Write[Any]) -> None:
-        while not until.done:
-            batch: list[Write[Any]] = []
+    def _commit_queued(self) -> list[Write[Any]]:
+        """Commit what is queued, unless another thread does; returns what was, well or not, to be acknowledged."""
+        batch: list[Write[Any]] = []
+        if not self._writing.acquire(blocking=False):
+            return batch
+        try:
             self._gather()
             while self._queue and len(batch) < LARGEST_BATCH:
                 batch.append(self._queue.popleft())
-            if not batch:
-                return
-            self._commit(batch)
-            self._expected = min(LARGEST_BATCH, len(batch) + len(self._queue))
+            if batch:
+                self._commit(batch)
+                self._expected = min(LARGEST_BATCH, len(batch) + len(self._queue))
+        finally:
+            self._writing.release()
+        self._signal_next()
+        return batch
+
+    def _acknowledge(self, batch: list[Write[Any]]) -> None:
+        """Tell those who wait, when what was committed is durable. Meanwhile others commit."""
+        try:
+            if self._durability is Durability.POWER_SAFE and any(write.error is None for write in batch):
+                self._log.flush()
+        except BaseException as error:
+            for write in batch:
+                write.error = write.error or error
+        finally:
+            for write in batch:
+                write.done = True
+                write.signal.set()
 
     def _gather(self) -> None:
         """Wait for those who wrote a moment ago, if as many come as then: one commit for all costs less than two.
@@ -161,15 +180,12 @@ class Database:
 
     def _commit(self, batch: list[Write[Any]]) -> None:
         try:
+            self._log.check()
             with self._turn.taken():
                 self._transact(batch)
         except BaseException as error:
             for write in batch:
                 write.error = write.error or error
-        finally:
-            for write in batch:
-                write.done = True
-                write.signal.set()
 
     def _transact(self, batch: list[Write[Any]]) -> None:
         connection = self._writer
@@ -218,10 +234,11 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; nothing may use the database afterwards."""
-        with self._writing:
+        with self._writing, self._flushing:
             if self._closed:
                 return
             self._closed = True
+            self._log.close()
             with self._readers_lock:
                 for reader in self._readers:
                     reader.connection.close()
@@ -231,29 +248,15 @@ class Database:
     def flush(self) -> None:
         """Put everything that is committed on stable storage, where commits do not do so themselves.
 
-        SQLite itself does it, by one commit that it flushes, and with it all before it in the log. Nobody else may
-        open and close these files: that would drop the locks that SQLite holds on them for this process (POSIX).
+        Raises sqlite3.OperationalError when the disk fails; nothing more is written then.
         """
         if self._durability is Durability.POWER_SAFE:
             return
-        with self._writing:
-            if self._closed or self._flushed == self._commits:
+        with self._flushing:
+            commits = self._commits
+            if self._closed or self._flushed == commits:
                 return
-            commits, connection = self._commits, self._writer
-            connection.execute("PRAGMA synchronous = FULL")
-            try:
-                with self._turn.taken():
-                    _execute_when_free(connection, "BEGIN IMMEDIATE")
-                    connection.execute(
-                        "INSERT INTO counter (name, value) VALUES ('flushes', 1) "
-                        "ON CONFLICT (name) DO UPDATE SET value = counter.value + 1")
-                    connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            finally:
-                connection.execute("PRAGMA synchronous = NORMAL")
+            self._log.flush()
             self._flushed = commits
 
     def _connect(self) -> sqlite3.Connection:
@@ -266,8 +269,7 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        level = "FULL" if self._durability is Durability.POWER_SAFE else "NORMAL"
-        connection.execute(f"PRAGMA synchronous = {level}")
+        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -8192")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * 4096}")

@@ -1,0 +1,133 @@
+"""What is acknowledged is on stable storage, and who waits for the disk keeps nobody from the index."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from davfusion.cache.errors import CacheFullError
+from davfusion.cache.index import Durability
+from davfusion.cache.index.database import Database
+from davfusion.cache.share import Share
+from davfusion.store.memory import MemoryStore
+from tests.cache.test_index import add, count
+from tests.cache.world import read, save
+
+Flush = Callable[[int], None]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(tmp_path / "index.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def flush_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Flush], None]:
+    return lambda flush: monkeypatch.setattr("davfusion.cache.index.log._flush", flush)
+
+
+class SlowDisk:
+    """Flushes that end when they are let go, one after the other."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.let_go = threading.Semaphore(0)
+
+    def flush(self, descriptor: int) -> None:
+        self.begun.release()
+        assert self.let_go.acquire(timeout=10)
+        os.fsync(descriptor)
+
+    def wait(self) -> None:
+        assert self.begun.acquire(timeout=10)
+
+
+def test_while_one_waits_for_the_disk_others_commit(database: Database, flush_with: Callable[[Flush], None]) -> None:
+    disk = SlowDisk()
+    flush_with(disk.flush)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(database.write, add("first"))
+        disk.wait()
+        second = pool.submit(database.write, add("second"))
+        disk.wait()
+        assert (count(database, "first"), count(database, "second")) == (1, 1)
+        assert not first.done() and not second.done()
+        disk.let_go.release(2)
+        assert (first.result(10), second.result(10)) == (1, 1)
+
+
+def test_what_is_not_flushed_is_not_acknowledged_and_nothing_is_any_more(
+        database: Database, flush_with: Callable[[Flush], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    database.write(add("n"))
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    flush_with(fail)
+    with pytest.raises(sqlite3.OperationalError, match="repair") as failed:
+        database.write(add("n"))
+    assert failed.value.sqlite_errorcode == sqlite3.SQLITE_IOERR_FSYNC
+    flush_with(os.fsync)  # the system tells of a failure once only
+    there = count(database, "n")
+    with pytest.raises(sqlite3.OperationalError, match="repair"):
+        database.write(add("n"))
+    assert count(database, "n") == there
+
+
+def test_a_content_stays_whose_row_may_be_on_the_disk(
+        tmp_path: Path, flush_with: Callable[[Flush], None]) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "state").mkdir()
+    share = Share(tmp_path / "state", MemoryStore())
+    share.find("/f")
+    flush_with(fail)
+    body = bytes(100_000)
+    with pytest.raises(sqlite3.OperationalError):
+        save(share, "/f", body)
+    assert read(share, "/f") == body
+    share.close()
+
+
+def test_what_failed_needs_no_flush(database: Database, flush_with: Callable[[Flush], None]) -> None:
+    def refuse(_: sqlite3.Connection) -> None:
+        raise CacheFullError("refused", "/")
+
+    flush_with(lambda descriptor: pytest.fail("nothing was written"))
+    with pytest.raises(CacheFullError):
+        database.write(refuse)
+
+
+def test_process_safe_is_flushed_when_asked_and_once(tmp_path: Path, flush_with: Callable[[Flush], None]) -> None:
+    database = Database(tmp_path / "index.db", durability=Durability.PROCESS_SAFE)
+    flushes: list[int] = []
+    flush_with(flushes.append)
+    database.write(add("n"))
+    assert flushes == []
+    database.flush()
+    database.flush()
+    assert len(flushes) == 1
+    database.close()
+
+
+def test_closing_does_not_hurt_a_flush_under_way(tmp_path: Path, flush_with: Callable[[Flush], None]) -> None:
+    database = Database(tmp_path / "index.db")
+    disk = SlowDisk()
+    flush_with(disk.flush)
+    with ThreadPoolExecutor(2) as pool:
+        writing = pool.submit(database.write, add("n"))
+        disk.wait()
+        database.close()
+        disk.let_go.release()
+        assert writing.result(10) == 1
+    with pytest.raises(sqlite3.ProgrammingError):
+        database.write(add("n"))
