@@ -62,6 +62,12 @@ def test_nobody_else_is(events: list[tuple[float, list[int]]]) -> None:
     assert (clients.slept, clients.looked) == (100, 0)
 
 
+def test_one_that_asks_again_at_once_is_not_forgotten_when_another_speaks_at_times() -> None:
+    clients = Clients(*([(0.0001, [7])] * 20 + [(0.0001, [8])]) * 20)
+    all_of(clients, 420)
+    assert clients.slept < 20
+
+
 def test_nobody_is_on_a_single_core() -> None:
     clients = Clients(*[(0.0001, [7])] * 100)
     all_of(clients, 100, cores=1)
