@@ -12,6 +12,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -243,6 +244,15 @@ class Share:
 
         Raises NoParentError; WrongKindError when a folder is there. The body is gone afterwards, either way.
         """
+        return self.begin_put(path, incoming, guard=guard, modified=modified, media_type=media_type)()
+
+    def begin_put(self, path: str, incoming: Incoming, *, guard: Guard | None = None, modified: float | None = None,
+                  media_type: str | None = None) -> Callable[[], tuple[Node, bool]]:
+        """Begin to `put` a body; it is done, and raises, when what is returned is called, once, by any thread.
+
+        Those that are begun by one thread before it asks for what came of them share one commit. The body is not the
+        caller's any more.
+        """
         file = self.files.publish(incoming) if incoming.in_memory is None else None
 
         def change(view: View) -> tuple[Node, bool]:
@@ -253,15 +263,20 @@ class Share:
                                  media_type=media_type, due=self._due(view))
             return node, where.occupant is None
 
-        try:
-            done = self.index.write(change)
-        except sqlite3.Error:
-            raise  # whether the row is on the disk is not known: if it is not, the file is swept as an orphan
-        except Exception:
-            if file is not None:
-                self.files.remove(file)
-            raise
-        incoming.release()
+        # One in a file has flushed it and may as well wait for others that did: `write` gathers them.
+        committed = self.index.begin(change) if file is None else partial(self.index.write, change)
+
+        def done() -> tuple[Node, bool]:
+            try:
+                outcome = committed()
+            except sqlite3.Error:
+                raise  # whether the row is on the disk is not known: if it is not, the file is swept as an orphan
+            except Exception:
+                if file is not None:
+                    self.files.remove(file)
+                raise
+            incoming.release()
+            return outcome
         return done
 
     # -- properties -------------------------------------------------------------------------------

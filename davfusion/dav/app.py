@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from wsgiref.types import StartResponse
 
@@ -24,6 +24,7 @@ from davfusion.dav.rendered import Rendered
 from davfusion.dav.request import (
     Authenticate,
     DavSettings,
+    Pending,
     Request,
     Response,
     anonymous,
@@ -72,10 +73,12 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
             response = self._answer(environ)
         except Exception as error:
             response = _error_response(environ, error)
+        if isinstance(response, Pending):
+            return LateAnswer(environ, start_response, response)
         start_response(response.status_line, [*response.headers, *_SECURITY])
         return () if environ["REQUEST_METHOD"] == "HEAD" else response.body
 
-    def _answer(self, environ: dict[str, Any]) -> Response:
+    def _answer(self, environ: dict[str, Any]) -> Response | Pending:
         principal = self._sign_in(environ)
         environ["REMOTE_USER"] = principal.name
         location = None
@@ -113,6 +116,41 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
             path, node = location.path, None
         return Request(environ, method, location.share, location.prefix, path, location.ends_in_slash, node, principal,
                        self.mounts, self.settings, self._rendered[location.place], self._files[location.place])
+
+
+class LateAnswer:
+    """The result of a call of the application whose answer is pending; `start_response` is called with the first block.
+
+    PEP 3333 allows that to every application. A server that has other things to do may do them first: it knows by
+    `is_late` that the first block is waited for, and may ask for it in another thread. Several that are begun before
+    the first of them is asked for share what is slow, the flush of the index. Used once.
+    """
+
+    is_late = True
+
+    def __init__(self, environ: Mapping[str, Any], start_response: StartResponse, pending: Pending) -> None:
+        self._environ = environ
+        self._start_response = start_response
+        self._pending: Pending | None = pending
+
+    def __iter__(self) -> Iterator[bytes]:
+        response = self._finish()
+        self._start_response(response.status_line, [*response.headers, *_SECURITY])
+        return iter(response.body)
+
+    def close(self) -> None:
+        """Nobody asks for the answer any more: what was begun ends all the same."""
+        if self._pending is not None:
+            self._finish()
+
+    def _finish(self) -> Response:
+        pending, self._pending = self._pending, None
+        try:
+            if pending is None:
+                raise RuntimeError("the answer was asked for twice")
+            return pending.finish()
+        except Exception as error:
+            return _error_response(self._environ, error)
 
 
 class _Logged:

@@ -6,6 +6,7 @@ transaction that publishes the content.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import re
@@ -18,7 +19,7 @@ from davfusion.dav.errors import HttpError
 from davfusion.dav.href import parent
 from davfusion.dav.options import allow
 from davfusion.dav.preconditions import Preconditions, placing
-from davfusion.dav.request import Request, Response, empty
+from davfusion.dav.request import Pending, Request, Response, empty
 from davfusion.store.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -28,16 +29,19 @@ _GENERIC_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded
 _NUMBER = re.compile(r"[0-9]{1,25}", re.ASCII)
 
 
-def put(request: Request) -> Response:
-    """201 or 204 with the new entity tag, once the content is durable."""
+def put(request: Request) -> Pending:
+    """201 or 204 with the new entity tag, once the content is durable: that is waited for by what is returned."""
     _check_target(request)
     preconditions = Preconditions(request)
-    preconditions.check(_Before(request), placing(request.path))
+    place = placing(request.path)
+    preconditions.check(_Before(request), place)
     modified = asked_modified(request)
     expected = _expected_length(request)
     checksum = BodyChecksum.from_environ(request.environ)
     _check_space(request, expected)
-    with request.share.receive(expected) as incoming:
+    with contextlib.ExitStack() as dropped:
+        incoming = dropped.enter_context(request.share.receive(expected))
+
         def write(piece: memoryview) -> None:
             incoming.write(piece)
             checksum.update(piece)
@@ -46,10 +50,16 @@ def put(request: Request) -> Response:
         if expected is not None and size != expected:
             raise BrokenBodyError(f"The body has {size} bytes where {expected} were announced")
         checksum.verify()
-        node, created = request.share.put(
+        committed = request.share.begin_put(
             request.path, incoming, modified=modified, media_type=_media_type(request),
-            guard=lambda view: preconditions.check(view, placing(request.path)))
-    return empty(201 if created else 204, _validators(node, modified_accepted=modified is not None))
+            guard=lambda view: preconditions.check(view, place))
+        dropped.pop_all()
+
+    def finish() -> Response:
+        with incoming:
+            node, created = committed()
+        return empty(201 if created else 204, _validators(node, modified_accepted=modified is not None))
+    return Pending(finish)
 
 
 class _Before:

@@ -142,6 +142,14 @@ class Response:
         return _STATUS_LINES[self.status]
 
 
+@dataclass(slots=True)
+class Pending:
+    """An answer that is known when something ends that was begun."""
+
+    finish: Callable[[], Response]
+    """To be called once, by any thread; waits for it. Raises as a method does."""
+
+
 def empty(status: int, headers: Iterable[tuple[str, str]] = ()) -> Response:
     """An answer without a body."""
     given = list(headers)

@@ -13,10 +13,10 @@ from davfusion.dav.options import allow, options
 from davfusion.dav.propfind import propfind
 from davfusion.dav.proppatch import proppatch
 from davfusion.dav.put import put
-from davfusion.dav.request import Request, Response
+from davfusion.dav.request import Pending, Request, Response
 from davfusion.dav.tree_methods import copy, delete, mkcol, move
 
-Method = Callable[[Request], Response]
+Method = Callable[[Request], Response | Pending]
 
 READ_METHODS: dict[str, Method] = {"OPTIONS": options, "GET": get, "HEAD": get, "PROPFIND": propfind}
 WRITE_METHODS: dict[str, Method] = {
@@ -32,7 +32,7 @@ class ShareRequestServer(RequestServer):  # type: ignore[misc]  # WsgiDAV has no
     Thread-safe: holds nothing of a request.
     """
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Response | Pending:
         """The answer of the method. Raises HttpError 403, 405 and 501, and whatever the method raises."""
         method = READ_METHODS.get(request.method)
         if method is not None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from davfusion.server.arrival import Arrival
 from davfusion.server.body import Body, ChunkedBody, KnownLengthBody
-from davfusion.server.errors import BadBody, BadRequest, ClientDisconnected, ResponseFailed
-from davfusion.server.gateway import Environ, WsgiApp, request_environ, run
+from davfusion.server.errors import BadRequest, ClientDisconnected
+from davfusion.server.exchange import Exchange
+from davfusion.server.gateway import Environ, WsgiApp, request_environ
 from davfusion.server.head import Fields, HeadParser, RequestHead
 from davfusion.server.response import Response, ServerIdentity, refusal
 from davfusion.server.settings import ServerSettings
@@ -43,6 +44,8 @@ class Service:
     """No further request is to be invited."""
     crowded: Callable[[], bool]
     """Other connections wait for a thread."""
+    batching: Callable[[FusionConnection], bool]
+    """The leader would begin a request like the one that is to be answered, and finish it with others."""
     before_wait: Callable[[], None]
     """Called by a thread that is about to wait for a client."""
 
@@ -53,6 +56,7 @@ class Turn(enum.Enum):
     REST = "nothing until more comes from the client"
     ANSWER = "a request is there to be answered"
     WORK = "a thread that may take its time has to go on"
+    FINISH = "the answer was begun and has to be finished, in any thread that may wait"
     AGAIN = "another request may be at hand"
     CLOSE = "nothing any more"
 
@@ -72,7 +76,7 @@ class FusionConnection:
         self.requests_seen = 0
         self.lingering = False
         self.postponed = False
-        """The lobby has noted it to be attended to again."""
+        """It is noted to be attended to again: the lobby does not look at it."""
         self.dawdles = False
         """Its last request kept the leader too long: the next goes to another thread at once."""
         self.resting_since = 0.0
@@ -87,6 +91,7 @@ class FusionConnection:
         self._shaking_hands = service.tls is not None
         self._handshake_since: float | None = None
         self._arrival = Arrival(self.stream, service.parser, service.settings)
+        self._unfinished: Exchange | None = None
         self._ended = False
         self._linger_since = self._linger_until = 0.0
 
@@ -104,6 +109,12 @@ class FusionConnection:
         """Of the request that is to be answered."""
         head = self._arrival.head
         return head.method if head else ""
+
+    @property
+    def body_at_hand(self) -> bool:
+        """Whether the request that is to be answered has a body, and all of it is here."""
+        head = self._arrival.head
+        return head is not None and 0 < head.fields.content_length <= len(self.stream.buffer)
 
     def deadline(self) -> float:
         """Until when the connection may rest (time.monotonic)."""
@@ -132,19 +143,36 @@ class FusionConnection:
             log.debug("connection lost client=%s error=%r", self.remote_addr, broken)
             return Turn.CLOSE
 
-    def answer(self) -> Turn:
-        """Let the application answer the request that was received."""
+    def begin(self) -> Turn:
+        """Let the application answer the request that was received. FINISH: it was begun and has to be finished."""
         head = self._arrival.take()
         if head is None:
             return Turn.REST
         self.requests_seen += 1
-        try:
-            if self._exchange(head):
-                return Turn.AGAIN if self.stream.has_data() else Turn.REST
-            return Turn.CLOSE if self._ended else self._linger()
-        except OSError as broken:
-            log.debug("connection lost client=%s error=%r", self.remote_addr, broken)
-            return Turn.CLOSE
+        service = self._service
+        body = self._body(head)
+        response = Response(
+            self.stream, head, body, service.identity,
+            close=not head.fields.keep_alive or service.stopping(), max_drain=service.settings.max_drain,
+        )  # fmt: skip
+        exchange = Exchange(head, body, response, client=self.remote_addr)
+        if exchange.begin(service.app, request_environ(self._environ_of(head.fields), head, body)):
+            return self._after(exchange)
+        self._unfinished = exchange
+        return Turn.FINISH
+
+    def finish(self) -> Turn:
+        """Wait for the answer that `begin` left unfinished, and send it."""
+        exchange, self._unfinished = self._unfinished, None
+        if exchange is None:
+            return Turn.REST
+        exchange.finish()
+        return self._after(exchange)
+
+    def answer(self) -> Turn:
+        """Answer the request that was received, however long it takes."""
+        turn = self.begin()
+        return self.finish() if turn is Turn.FINISH else turn
 
     def work(self) -> Turn:
         """Go on as far as possible, in a thread that may wait."""
@@ -155,7 +183,7 @@ class FusionConnection:
             log.debug("connection lost client=%s error=%r", self.remote_addr, broken)
             return Turn.CLOSE
         while (turn := self.receive()) is Turn.ANSWER:
-            follows = self.method in self._service.settings.pooled_methods
+            follows = self.method in self._service.settings.pooled_methods and not self._service.batching(self)
             began = time.monotonic()
             turn = self.answer()
             self.dawdles = self.dawdles and time.monotonic() - began > _QUICK
@@ -222,19 +250,24 @@ class FusionConnection:
         self._environ |= tls_environ(sock)
         return True
 
-    def _exchange(self, head: RequestHead) -> bool:
-        """One request and its response; whether another may follow. `_ended` says not even to linger."""
-        service = self._service
-        body = self._body(head)
-        response = Response(
-            self.stream, head, body, service.identity,
-            close=not head.fields.keep_alive or service.stopping(), max_drain=service.settings.max_drain,
-        )  # fmt: skip
-        if self._respond(head, body, response):
+    def _after(self, exchange: Exchange) -> Turn:
+        """What is next when the request was answered."""
+        try:
+            if self._may_go_on(exchange):
+                return Turn.AGAIN if self.stream.has_data() else Turn.REST
+            return Turn.CLOSE if self._ended else self._linger()
+        except OSError as broken:
+            log.debug("connection lost client=%s error=%r", self.remote_addr, broken)
+            return Turn.CLOSE
+
+    def _may_go_on(self, exchange: Exchange) -> bool:
+        """Whether another request may follow. `_ended` says not even to linger."""
+        body, response = exchange.body, exchange.response
+        if exchange.whole:
             if not response.close:
-                return body.complete or body.drain(service.settings.max_drain)
+                return body.complete or body.drain(self._service.settings.max_drain)
             # A client that asked for the end and has sent everything needs no patience.
-            self._ended = not head.fields.keep_alive and body.complete and not self.stream.buffer
+            self._ended = not exchange.head.fields.keep_alive and body.complete and not self.stream.buffer
             if self._ended:
                 self.stream.say_goodbye()
             return False
@@ -244,22 +277,6 @@ class FusionConnection:
                 self.stream.reset_at_close()
         return False
 
-    def _respond(self, head: RequestHead, body: Body, response: Response) -> bool:
-        """Let the application answer; whether the client got a whole response."""
-        try:
-            run(self._service.app, request_environ(self._environ_of(head.fields), head, body), response)
-            return True
-        except (ClientDisconnected, BadBody) as error:
-            log.info("request broke off client=%s method=%s target=%r reason=%r",
-                     self.remote_addr, head.method, head.target, str(error))  # fmt: skip
-            timed_out = isinstance(error.__cause__, TimeoutError)
-            return self._refuse(response, "408 Request Timeout" if timed_out else "400 Bad Request", str(error))
-        except ResponseFailed as error:
-            log.error("response failed method=%s target=%r reason=%s", head.method, head.target, error)
-        except Exception:
-            log.exception("request failed method=%s target=%r", head.method, head.target)
-        return self._refuse(response, "500 Internal Server Error", "The server failed; its log says why.")
-
     def _environ_of(self, fields: Fields) -> Environ:
         """What the environs of all requests with these fields on this connection have in common."""
         if fields is self._fields:
@@ -268,13 +285,6 @@ class FusionConnection:
         if fields.block is not None and len(fields.block) <= _KEPT_FIELDS:
             self._shared_environ, self._fields = environ, fields
         return environ
-
-    def _refuse(self, response: Response, status: str, reason: str) -> bool:
-        if response.sent:
-            return False
-        with contextlib.suppress(ClientDisconnected):
-            response.refuse(status, reason)
-        return True
 
     def _body(self, head: RequestHead) -> Body:
         fields = head.fields

@@ -72,9 +72,23 @@ def request_environ(shared: Environ, head: RequestHead, body: Body) -> Environ:
     return environ
 
 
-def run(app: WsgiApp, environ: Environ, response: Response) -> None:
-    """Let the application answer. What it raises comes out, as do the errors of `Response`."""
+def begin(app: WsgiApp, environ: Environ, response: Response) -> Iterable[bytes] | None:
+    """Let the application answer. What it raises comes out, as do the errors of `Response`.
+
+    An application may call `start_response` as late as with the first block of its result. Where a result has an
+    attribute `is_late` that is true, it is returned instead of sent: its first block has to be waited for and may
+    be asked for in any thread, and who has begun other requests meanwhile may find that they are waited for together.
+    It is to be given to `finish`.
+    """
     result = app(environ, response.begin)
+    if getattr(result, "is_late", False):
+        return result
+    finish(result, response)
+    return None
+
+
+def finish(result: Iterable[bytes], response: Response) -> None:
+    """Send what the application gave; raises as `begin` does."""
     try:
         _send(result, response)
         response.finish()

@@ -7,12 +7,14 @@ that the application does, another thread takes the lead and this one becomes an
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from davfusion.server.connection import FusionConnection, Turn
 from davfusion.server.lobby import Lobby
@@ -26,20 +28,29 @@ _PATIENCE = 0.004
 _DOZE_AFTER = 50
 _SHORT_TICK = 0.02
 _FRESH_GRACE = 1.0
+_SLOW = 0.012
+"""Seconds that a leader may take to finish what it began, on average; where it takes longer, the pool does it."""
+_SLOW_PAUSE = 0.25
+"""Seconds for which it does, before a leader tries again."""
+_TOGETHER = 32
+"""So many answers at most are begun before they are finished, so that none waits long."""
 
 
 class _Term:
     """The time in which one thread leads.
 
     `serving` holds the connection that the leader is answering on. Who takes it out decides: the leader
-    at the end of the request, and it goes on leading, or who deposes it.
+    at the end of the request, and it goes on leading, or who deposes it. `unfinished` holds those whose answers
+    were begun, in the same manner: who deposes the leader takes them and has a worker finish them.
     """
 
-    __slots__ = ("count", "leader", "over", "serving")
+    __slots__ = ("count", "finishing", "leader", "over", "serving", "unfinished")
 
     def __init__(self, leader: int) -> None:
         self.leader = leader
         self.serving: deque[FusionConnection] = deque()
+        self.unfinished: deque[FusionConnection] = deque()
+        self.finishing = False
         self.count = 0
         self.over = False
 
@@ -51,6 +62,10 @@ class Leadership:
         self._lobby = lobby
         self._pool = pool
         self._pooled_methods = settings.pooled_methods
+        self._batched_methods = settings.batched_methods & settings.pooled_methods
+        self._finishing_takes = 0.0
+        """Seconds, of late: a moving average."""
+        self._slow_until = 0.0
         self._stop_timeout = settings.stop_timeout
         self._term = _Term(0)
         self._stopping = False
@@ -95,22 +110,62 @@ class Leadership:
         if term.leader == threading.get_ident():
             self._depose(term)
 
+    def batches(self, connection: FusionConnection) -> bool:
+        """Whether a leader may begin the request that is to be answered, to finish it with others. Any thread."""
+        return (connection.method in self._batched_methods and connection.body_at_hand
+                and time.monotonic() >= self._slow_until)  # fmt: skip
+
     def _lead(self) -> None:
         term = self._term = _Term(threading.get_ident())
-        lobby = self._lobby
-        ready = lobby.ready
         try:
             while not self._stopping:
-                if not ready:
-                    lobby.gather()
-                while ready:
-                    if not self._attend(ready.popleft(), term):
-                        return
+                if not self._lead_round(term):
+                    return
         except BaseException:
             if not term.over:
+                self._hand_over(term)
                 self._pool.give(self._lead, Urgency.LEADING)
             raise
         self._vacant.set()
+
+    def _lead_round(self, term: _Term) -> bool:
+        """See to all that has come, then finish what was begun; whether the calling thread still leads."""
+        lobby = self._lobby
+        if not lobby.ready:
+            lobby.gather()
+        if not self._attend_ready(term):
+            return False
+        if not term.unfinished:
+            return True
+        # What came in the meantime may be finished together with it.
+        lobby.gather(0)
+        return self._attend_ready(term) and self._finish_begun(term)
+
+    def _attend_ready(self, term: _Term) -> bool:
+        ready = self._lobby.ready
+        while ready:
+            if not self._attend(ready.popleft(), term):
+                return False
+            if len(term.unfinished) >= _TOGETHER and not self._finish_begun(term):
+                return False
+        return True
+
+    def _finish_begun(self, term: _Term) -> bool:
+        """Finish what was begun; whether the calling thread still leads."""
+        began = time.monotonic()
+        leading = term.finishing = True
+        while leading and term.unfinished:
+            leading = self._carry(term, term.unfinished.popleft(), FusionConnection.finish)
+        term.finishing = False
+        self._note_finishing(time.monotonic() - began)
+        return leading
+
+    def _note_finishing(self, seconds: float) -> None:
+        self._finishing_takes += (seconds - self._finishing_takes) / 8
+        if self._finishing_takes > _SLOW:
+            # The first time that a leader tries again decides.
+            self._finishing_takes = _SLOW
+            self._slow_until = time.monotonic() + _SLOW_PAUSE
 
     def _attend(self, connection: FusionConnection, term: _Term) -> bool:
         """See to one connection; whether the calling thread still leads."""
@@ -123,7 +178,7 @@ class Leadership:
             log.exception("connection failed client=%s", connection.remote_addr)
             turn = Turn.CLOSE
         if turn is Turn.ANSWER and self._at_once(connection):
-            return self._answer(connection, term)
+            return self._carry(term, connection, FusionConnection.begin)
         if turn is Turn.ANSWER or turn is Turn.WORK:
             self._lobby.unwatch(connection)
             slow = turn is Turn.ANSWER and connection.method in self._pooled_methods
@@ -135,10 +190,12 @@ class Leadership:
 
     def _at_once(self, connection: FusionConnection) -> bool:
         # Without a thread that could follow, the leader would be caught in the first request that waits.
-        waits = connection.dawdles or connection.method in self._pooled_methods
-        return not waits and not self._stopping and self._pool.spare
+        if connection.dawdles or self._stopping or not self._pool.spare:
+            return False
+        return connection.method not in self._pooled_methods or self.batches(connection)
 
-    def _answer(self, connection: FusionConnection, term: _Term) -> bool:
+    def _carry(self, term: _Term, connection: FusionConnection, step: Callable[[FusionConnection], Turn]) -> bool:
+        """Take the leader's next step with a connection; whether the calling thread still leads."""
         turn = Turn.CLOSE
         term.serving.append(connection)
         term.count += 1
@@ -146,15 +203,19 @@ class Leadership:
             self._dozing = False
             self._bell.put(None)
         try:
-            turn = connection.answer()
+            turn = step(connection)
         except Exception:
             log.exception("connection failed client=%s", connection.remote_addr)
         finally:
             leading = _taken(term)
+            connection.postponed = False
             if not leading:
                 self._give_back(connection, turn)
             elif turn is Turn.REST:
                 connection.resting_since = self._lobby.now
+            elif turn is Turn.FINISH:
+                connection.postponed = True
+                term.unfinished.append(connection)
             elif turn is Turn.AGAIN:
                 self._lobby.postpone(connection)
             elif turn is Turn.CLOSE:
@@ -171,6 +232,17 @@ class Leadership:
         finally:
             self._give_back(connection, turn)
 
+    def _finish(self, connections: list[FusionConnection]) -> None:
+        """Finish answers that a leader began who leads no more."""
+        for connection in connections:
+            turn = Turn.CLOSE
+            try:
+                turn = connection.finish()
+            except Exception:
+                log.exception("connection failed client=%s", connection.remote_addr)
+            finally:
+                self._give_back(connection, turn)
+
     def _give_back(self, connection: FusionConnection, turn: Turn) -> None:
         if turn is Turn.REST:
             self._lobby.watch(connection)
@@ -178,8 +250,22 @@ class Leadership:
             with self._lobby.lock:
                 pass  # who deposed this thread has let go of the connection
             connection.close()
+        elif turn is Turn.FINISH:
+            self._finish([connection])
         else:
             self._pool.give(functools.partial(self._work, connection))
+
+    def _hand_over(self, term: _Term) -> None:
+        """The term is over: have a worker finish what its leader began."""
+        left: list[FusionConnection] = []
+        with self._lobby.lock, contextlib.suppress(IndexError):
+            while True:
+                connection = term.unfinished.popleft()
+                self._lobby.unwatch_locked(connection)
+                connection.postponed = False
+                left.append(connection)
+        if left:
+            self._pool.give(functools.partial(self._finish, left))
 
     def _depose(self, term: _Term, *, dawdles: bool = False) -> None:
         """Let another thread lead while this term's leader is answering, if it is.
@@ -194,8 +280,10 @@ class Leadership:
             except IndexError:
                 return
             self._lobby.unwatch_locked(connection)
-            connection.dawdles = dawdles
+            # What was slow while answers were finished is nothing that this connection is to blame for.
+            connection.dawdles = dawdles and not term.finishing
             term.over = True
+        self._hand_over(term)
         self._pool.give(self._lead, Urgency.LEADING)
 
     def _watch(self) -> None:

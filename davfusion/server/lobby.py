@@ -111,17 +111,14 @@ class Lobby:
             connection.close()
 
     def gather(self, seconds: float = _TICK) -> None:
-        """Wait for something to do, put the connections that it comes from into `ready`, which is empty before."""
+        """Wait for something to do, put the connections that it comes from into `ready`, which is empty before.
+
+        With 0 nothing is waited for.
+        """
         if self.now >= self._next_expiry:
             self._next_expiry = self.now + _TICK
             self._expire()
-        patience = seconds if self._open or not self._accepting else None
-        if self._postponed:
-            descriptors = self._poller.wait(0)
-        elif len(self._watched) == len(self._open):
-            descriptors = self._eager.wait(patience)
-        else:
-            descriptors = self._poller.wait(patience)
+        descriptors = self._wait(0 if self._postponed else seconds)
         watched, ready = self._watched, self.ready
         others = 0
         for descriptor in descriptors:
@@ -185,6 +182,14 @@ class Lobby:
             if not self._per_address[address]:
                 del self._per_address[address]
 
+    def _wait(self, seconds: float) -> list[int]:
+        if not seconds:
+            return self._poller.wait(0)
+        patience = seconds if self._open or not self._accepting else None
+        if len(self._watched) < len(self._open):
+            return self._poller.wait(patience)  # those that other threads serve need the interpreter
+        return self._eager.wait(patience)
+
     def _welcome(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self._wake_receiver.recv(64)
@@ -232,7 +237,8 @@ class Lobby:
         log.error("accept failed error=%r connections=%d", error, len(self._open))
         self._poller.unwatch(self._listener.fileno())
         self._accepting = False
-        waiting = min(list(self._watched.values()), key=lambda connection: connection.resting_since, default=None)
+        resting = [connection for connection in list(self._watched.values()) if not connection.postponed]
+        waiting = min(resting, key=lambda connection: connection.resting_since, default=None)
         if waiting is not None:
             self.unwatch(waiting)
             waiting.end_early()

@@ -137,6 +137,7 @@ class FusionServer(wsgi.Server):
             tls=self.tls,
             stopping=lambda: self._stop_requested,
             crowded=lambda: self.requests.crowded,
+            batching=lambda connection: self._leadership is not None and self._leadership.batches(connection),
             before_wait=self._before_wait,
         )
 

@@ -32,6 +32,10 @@ class ServerSettings:
     thread at once. Any other request is begun by the leading thread. A quarter of `max_threads` is kept
     for those others, so that slow uploads, however many, do not stop who only reads."""
 
+    batched_methods: frozenset[str] = frozenset(("PUT",))
+    """Those of `pooled_methods` that the leading thread begins itself when the body is here already: of an
+    application that answers late (see `gateway.begin`) it begins all that are at hand and finishes them together."""
+
     tls_cert: Path | None = None
     """PEM file with the certificate and its chain; together with `tls_key` it turns TLS on."""
     tls_key: Path | None = None

@@ -345,3 +345,55 @@ def test_an_index_without_turns_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert count(first, "n") == 100
     first.close()
     second.close()
+
+
+def test_what_one_thread_begins_before_it_asks_is_one_commit(database: Database) -> None:
+    watching = sqlite3.connect(database._path)
+    asked = [database.begin(add("x", amount)) for amount in (1, 2, 3)]
+    assert count(database, "x") == 0
+    before = watching.execute("PRAGMA data_version").fetchone()
+    assert asked[2]() == 3
+    assert count(database, "x") == 6
+    after = watching.execute("PRAGMA data_version").fetchone()
+    assert before != after
+    assert [result() for result in asked[:2]] == [1, 2]
+    assert watching.execute("PRAGMA data_version").fetchone() == after
+    watching.close()
+
+
+def test_what_was_begun_fails_alone(database: Database) -> None:
+    def refuse(connection: sqlite3.Connection) -> None:
+        add("x", 100)(connection)
+        raise ValueError("refused")
+
+    first, refused, last = database.begin(add("x")), database.begin(refuse), database.begin(add("x"))
+    assert (first(), last()) == (1, 1)
+    with pytest.raises(ValueError, match="refused"):
+        refused()
+    assert count(database, "x") == 2
+
+
+def test_any_writer_commits_what_others_began_and_is_not_kept_by_them(database: Database) -> None:
+    """Nobody waits for what was begun: who comes next commits it, and who waits is woken although others are first."""
+    begun = database.begin(add("begun"))
+    database.write(add("x"))
+    assert count(database, "begun") == 1
+    assert begun() == 1
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold(connection: sqlite3.Connection) -> None:
+        entered.set()
+        leave.wait(10)
+
+    with ThreadPoolExecutor(2) as threads:
+        holding = threads.submit(database.write, hold)
+        assert entered.wait(10)
+        database.begin(add("begun"))
+        waiting = threads.submit(database.write, add("x"))
+        deadline = time.monotonic() + 10
+        while len(database._queue) < 2 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        leave.set()
+        assert waiting.result(10) == 1
+        holding.result(10)
+    assert (count(database, "begun"), count(database, "x")) == (2, 2)

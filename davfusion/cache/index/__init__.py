@@ -160,10 +160,21 @@ class Index:
 
         Raises CacheFullError when the disk has no room for it, TemporaryError when other processes keep the index.
         """
-        try:
+        with _translating():
             return self._database.write(lambda connection: change(self._view_inside(connection)))
-        except sqlite3.OperationalError as error:
-            raise _translated(error) from error
+
+    def begin(self, change: Callable[[View], T]) -> Callable[[], T]:
+        """Ask for a transaction and go on: those that one thread begins before it asks for results share a commit.
+
+        What is returned is to be called, once, by any thread: it returns or raises as `write` does. When it is not
+        called, the change is made all the same, some time or never.
+        """
+        result = self._database.begin(lambda connection: change(self._view_inside(connection)))
+
+        def translated() -> T:
+            with _translating():
+                return result()
+        return translated
 
     def _view_inside(self, connection: sqlite3.Connection) -> View:
         # The database gives its only writing connection to one change at a time.
@@ -195,6 +206,14 @@ class Index:
     def close(self) -> None:
         """Close; nothing may use the index afterwards."""
         self._database.close()
+
+
+@contextlib.contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise _translated(error) from error
 
 
 def _translated(error: sqlite3.OperationalError) -> Exception:

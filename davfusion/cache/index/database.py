@@ -110,12 +110,31 @@ class Database:
         (SQLITE_BUSY) when others hold the index for too long; then the change was not made and will not be.
         """
         write = Write(change)
-        deadline = time.monotonic() + BUSY_TIMEOUT
+        write.awaited = True
         self._queue.append(write)
         if len(self._queue) >= self._expected:
             self._gathered.set()
+        return self._settle(write, self._gather)
+
+    def begin(self, change: Callable[[sqlite3.Connection], T]) -> Callable[[], T]:
+        """Ask for a transaction as `write` does and go on; it takes place with the next commit of this process.
+
+        What is returned is to be called, once, by any thread: it sees to the commit, of this and of all that was
+        asked for until then, and returns or raises as `write` does. It waits for no companions.
+        """
+        write = Write(change)
+        self._queue.append(write)
+
+        def result() -> T:
+            write.awaited = True
+            return self._settle(write, _wait_for_nobody)
+        return result
+
+    def _settle(self, write: Write[T], gather: Callable[[], None]) -> T:
+        """Commit it with those that wait too, or let another thread do so, and return what came of it."""
+        deadline = time.monotonic() + BUSY_TIMEOUT
         while not write.done:
-            batch = self._commit_queued()
+            batch = self._commit_queued(gather)
             if batch:
                 self._acknowledge(batch)
                 continue
@@ -135,21 +154,25 @@ class Database:
             write.done = True
 
     def _signal_next(self) -> None:
-        with contextlib.suppress(IndexError):
-            self._queue[0].signal.set()
+        # The list is made in one step, whoever adds to the queue meanwhile.
+        for write in list(self._queue):
+            if write.awaited:
+                write.signal.set()
+                return
 
-    def _commit_queued(self) -> list[Write[Any]]:
+    def _commit_queued(self, gather: Callable[[], None]) -> list[Write[Any]]:
         """Commit what is queued, unless another thread does; returns what was, well or not, to be acknowledged."""
         batch: list[Write[Any]] = []
         if not self._writing.acquire(blocking=False):
             return batch
         try:
-            self._gather()
+            gather()
             while self._queue and len(batch) < LARGEST_BATCH:
                 batch.append(self._queue.popleft())
             if batch:
+                waiting = sum(write.awaited for write in batch)
                 self._commit(batch)
-                self._expected = min(LARGEST_BATCH, len(batch) + len(self._queue))
+                self._expected = min(LARGEST_BATCH, waiting + len(self._queue))
         finally:
             self._writing.release()
         self._signal_next()
@@ -296,6 +319,10 @@ class Database:
 
     def _version(self) -> int:
         return int(self._writer.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _wait_for_nobody() -> None:
+    pass
 
 
 def _execute_when_free(connection: sqlite3.Connection, statement: str) -> None:

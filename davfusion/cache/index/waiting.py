@@ -33,11 +33,13 @@ class Signal:
 class Write(Generic[T]):
     """One requested transaction and, once committed or failed, its outcome."""
 
-    __slots__ = ("change", "done", "error", "result", "signal")
+    __slots__ = ("awaited", "change", "done", "error", "result", "signal")
 
     def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
         self.change = change
         self.done = False
+        self.awaited = False
+        """A thread waits for it, or is about to."""
         self.signal = Signal()
         """It is done, or its thread may be the one that commits next."""
         self.result: T | None = None
