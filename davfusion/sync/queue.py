@@ -40,8 +40,8 @@ class WorkQueue:
         self._deadlocked: set[int] = set()
         self._insisting: set[int] = set()
         """Nodes that are being carried as deadlocked."""
-        self._in_vain: set[int] = set()
-        """Members of circles that could not break them."""
+        self._in_vain: dict[int, float] = {}
+        """Members of circles that could not break them, and when they may try again."""
 
     @property
     def active(self) -> frozenset[int]:
@@ -82,6 +82,7 @@ class WorkQueue:
     def ended(self, node: int) -> None:
         """Nothing more is to be done for the node now; who waited for it and nobody else is looked at again."""
         self._release(node)
+        self._in_vain.pop(node, None)
         for waiter in self._waiters.pop(node, ()):
             awaited = self._waiting[waiter]
             awaited.discard(node)
@@ -95,8 +96,8 @@ class WorkQueue:
         insisted = node in self._insisting
         self._release(node)
         others = {other for other in awaited if other != node}
-        in_circle = next((other for other in others if self._reaches(other, node)), None)
-        if in_circle is not None:
+        in_circle = {other for other in others if self._reaches(other, node)}
+        if in_circle:
             self._break_circle(node, in_circle, others, insisted=insisted)
             return
         now = self._clock()
@@ -166,20 +167,24 @@ class WorkQueue:
 
     # -- who waits for whom -------------------------------------------------------------------------
 
-    def _break_circle(self, node: int, other: int, others: set[int], *, insisted: bool) -> None:
-        """Let one member after the other of a circle try to break it; when none can, wait for somebody else's step."""
+    def _break_circle(self, node: int, in_circle: set[int], others: set[int], *, insisted: bool) -> None:
+        """Let one member after the other of a circle try to break it; when none can, wait for somebody else's step.
+
+        Where `node` is in several circles, so are those that it waits for, `in_circle`: each of them tries.
+        """
         if not insisted:
             self._deadlocked.add(node)
             self.want(node)
             return
-        self._in_vain.add(node)
-        if other in self._in_vain or other not in self._waiting:
-            self._in_vain.clear()
-            self.defer(node, self._clock() + RECHECK)
-            return
+        now = self._clock()
+        pause = RECHECK * (1 + len(self._in_vain) // 100)  # many that cannot are not all tried every second
+        self._in_vain[node] = now + pause
         self._note_waiting(node, others)
-        self._deadlocked.add(other)
-        self.want(other)
+        able = {other for other in in_circle if other in self._waiting and self._in_vain.get(other, now) <= now}
+        self.defer(node, now + pause)  # what it waits for may have become another matter
+        self._deadlocked |= able
+        for other in able:
+            self.want(other)
 
     def _note_waiting(self, node: int, awaited: set[int]) -> None:
         if not awaited:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +165,68 @@ def test_each_member_of_a_circle_may_try_to_break_it(bench: Bench) -> None:
             tried.add(node)
         bench.queue.wait(node, (nodes[(nodes.index(node) + 1) % 3],))
     assert tried == set(nodes)
+
+
+def test_all_that_wait_for_who_waits_for_them_may_try(bench: Bench) -> None:
+    """Two files of a folder wait for it, until it is to be deleted: then it waits for both, and nobody for the clock."""
+    folder, one, other = bench.nodes(3)
+    assert set(bench.queue.next(10)) == {folder, one, other}
+    bench.queue.wait(one, (folder,))
+    bench.queue.wait(other, (folder,))
+    for node in range(2):
+        bench.queue.wait(folder, (one, other))
+        if node == 0:
+            assert bench.queue.next(1) == [folder] and bench.queue.is_deadlocked(folder)
+    assert set(bench.queue.next(10)) == {one, other}
+    for node in (one, other):
+        assert bench.queue.is_deadlocked(node)
+        bench.update(node, parked=1)
+        bench.queue.ended(node)
+    assert bench.queue.next(10) == [folder]
+
+
+def carried(bench: Bench, waits: dict[int, set[int]], done: set[int], seconds: float) -> int:
+    """Carry nodes for some seconds, each of which ends once all that it waits for has; how many steps were taken."""
+    steps, until = 0, bench.now + seconds
+    while bench.now < until and len(done) < len(waits):
+        chosen = bench.queue.next(3)
+        for node in chosen:
+            steps += 1
+            bench.queue.is_deadlocked(node)
+            awaited = waits[node] - done
+            if awaited:
+                bench.queue.wait(node, tuple(awaited))
+                continue
+            done.add(node)
+            bench.update(node, parked=1)
+            bench.queue.ended(node)
+        if not chosen:
+            bench.now += RECHECK / 4
+        assert steps < 100 * len(waits) * max(seconds, 1), "somebody is tried for ever"
+    return steps
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_circles_that_open_are_left(bench: Bench, seed: int) -> None:
+    """Whoever waited for whom before: when nobody waits in circles any more, all end."""
+    choice = random.Random(seed)
+    nodes = bench.nodes(choice.randrange(2, 9))
+    done: set[int] = set()
+    for _ in range(choice.randrange(1, 4)):
+        waits = {node: set(choice.sample(nodes, choice.randrange(1, len(nodes)))) - {node} for node in nodes}
+        carried(bench, waits, done, choice.random() * 3)
+    carried(bench, {node: set(nodes[:number][-2:]) for number, node in enumerate(nodes)}, done, 2 * LONGEST_SLEEP)
+    assert done == set(nodes)
+
+
+def test_a_folder_that_hundreds_wait_for_and_that_waits_for_them_costs_little(bench: Bench) -> None:
+    folder, *members = nodes = bench.nodes(401)
+    waits = {folder: set(members)} | {member: {folder} for member in members}
+    done: set[int] = set()
+    assert carried(bench, waits, done, 60) < 60 * len(nodes)
+    waits |= {member: set() for member in members}
+    carried(bench, waits, done, 2 * LONGEST_SLEEP)
+    assert done == set(nodes)
 
 
 def test_waiting_for_oneself_is_no_circle(bench: Bench) -> None:
