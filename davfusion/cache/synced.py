@@ -92,9 +92,11 @@ def made_folder(view: View, node: int, *, path: str, parent: int, marker: str | 
 
 
 def doubt_marker(view: View, path: str) -> bool:
-    """A marker is about to be removed; False when the folder has none by now, or something is under way there."""
+    """A marker is about to be removed; False when the folder has none by now, needs it, or something is under way."""
     folder = view.nodes.at_store(*place_of(path))
     if folder is None or not may_have_marker(folder) or view.operations.open_on(path):
+        return False
+    if not view.nodes.is_held_in_store(path):
         return False
     view.nodes.update(folder.id, synced_version=MARKER_IN_DOUBT)
     return True
@@ -144,8 +146,15 @@ def unsync_if_implied_no_more(view: View, folder: str) -> None:
     record = view.nodes.at_store(*place_of(folder)) if folder else None
     if record is None or not record.is_folder or record.synced_version == MARKER:
         return
-    if view.nodes.path(record.id) == record.synced_path and not view.nodes.any_in_store_folder(folder):
-        unsync(view, record)
+    if view.nodes.path(record.id) != record.synced_path or view.nodes.any_in_store_folder(folder):
+        return
+    unsync(view, record)
+    if may_have_marker(record):
+        # Should the folder be deleted before it is made anew, what may be left of it has to go, too.
+        view.nodes.insert(
+            folder=1, modified=record.modified, created=record.created, listed=view.now(), due=view.now(),
+            synced_parent=record.synced_parent, synced_folder=record.synced_folder, synced_name=record.synced_name,
+            synced_version=record.synced_version, confirmed=1)
 
 
 def unsync(view: View, record: Record) -> None:

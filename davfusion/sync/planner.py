@@ -9,6 +9,7 @@ there any more; nodes that stand in each other's way fetch a content first.
 
 from __future__ import annotations
 
+from davfusion.cache.synced import MARKER
 from davfusion.store.interface import Condition, IfAbsent, IfVersion
 from davfusion.sync.situation import Occupant, Situation
 from davfusion.sync.steps import (
@@ -143,6 +144,8 @@ def _remove_folder(here: Situation) -> Step:
         return Wait(here.survey.below)
     if not here.can.folders and not here.marker:
         return Forget()
+    if here.successor is not None and not here.deadlocked:
+        return Wait((here.successor,))
     if here.keeps is not None:
         return MakeFolder(*here.keeps)
     return DeleteFolder(here.synced.path)
@@ -154,7 +157,8 @@ def _add_folder(here: Situation) -> Step:
         return Wait((here.blocked_by,))
     if here.occupant is not None:
         if here.occupant.is_folder and not here.occupant.is_local:
-            return Adopt(here.path)
+            certain = here.can.folders or here.implied or here.occupant.version == MARKER
+            return Adopt(here.path) if certain else MakeFolder(here.node, here.path)
         return _make_way_for_folder(here, here.occupant)
     if here.survey.below:
         return Wait(here.survey.below)

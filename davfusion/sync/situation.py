@@ -74,7 +74,8 @@ class Situation:
     keeps: tuple[int, str] | None
     """A folder (node, path) that the store would lose with this object, because nothing else implies it."""
     successor: int | None
-    """Of a file that is to go: the file that will be put where its object is."""
+    """Of a file that is to go: the file that will be put where its object is. Of a folder that is to go, where folders
+    are implied: the one that will be there, which takes over what marks it."""
     busy: tuple[int, ...]
     """Other nodes with a write under way, or in doubt, near its paths."""
     deadlocked: bool
@@ -107,8 +108,8 @@ def gather(view: View, record: Record, can: Capabilities, below: Survey, *, dead
         needed_by=_needed_by(view, record), occupant=_occupant(view, record, path),
         blocked_by=_blocked_by(view, record, path, can), source=source,
         has_children=record.is_folder and view.nodes.has_children(record.id),
-        implied=record.is_folder and path is not None and view.nodes.any_in_store_folder(path), survey=below,
-        keeps=_keeps(view, record, path, can), successor=_successor(view, record, path),
+        implied=record.is_folder and path is not None and view.nodes.is_held_in_store(path), survey=below,
+        keeps=_keeps(view, record, path, can), successor=_successor(view, record, path, can),
         busy=_busy(view, record, targets), deadlocked=deadlocked, can=can)
 
 
@@ -176,23 +177,25 @@ def _keeps(view: View, record: Record, path: str | None, can: Capabilities) -> t
     """Where folders are implied, the last object of a folder that stays must not go before a marker is there."""
     if can.folders or path == record.synced_path:
         return None
-    leaving = record
-    while leaving.synced_folder:
-        if view.nodes.any_in_store_folder(leaving.synced_folder, other_than=leaving.id):
+    above = record.synced_folder
+    while above:
+        if view.nodes.is_held_in_store(above, other_than=record.id):
             return None
-        folder = view.nodes.at_store(*synced.place_of(leaving.synced_folder))
+        folder = view.nodes.at_store(*synced.place_of(above))
         if folder is None or not folder.is_folder or folder.synced_version == synced.MARKER:
             return None
         if view.nodes.path(folder.id) == folder.synced_path:
-            return folder.id, leaving.synced_folder
-        leaving = folder
+            return folder.id, above
+        above = folder.synced_folder
     return None
 
 
-def _successor(view: View, record: Record, path: str | None) -> int | None:
-    if path is not None or record.is_folder or record.synced_path is None:
+def _successor(view: View, record: Record, path: str | None, can: Capabilities) -> int | None:
+    if path is not None or record.synced_path is None or (record.is_folder and can.folders):
         return None
     other = view.nodes.resolve(record.synced_path)
+    if record.is_folder:
+        return other.id if other is not None and other.is_folder and other.dirty and not other.parked else None
     if other is None or other.is_folder or other.parked or other.parent != record.synced_parent:
         return None  # in another folder of that name: it comes only when this one's is gone
     return other.id

@@ -168,7 +168,7 @@ def test_each_member_of_a_circle_may_try_to_break_it(bench: Bench) -> None:
 
 
 def test_all_that_wait_for_who_waits_for_them_may_try(bench: Bench) -> None:
-    """Two files of a folder wait for it, until it is to be deleted: then it waits for both, and nobody for the clock."""
+    """Two files wait for their folder, until it is to be deleted: then it waits for both, and nobody for the clock."""
     folder, one, other = bench.nodes(3)
     assert set(bench.queue.next(10)) == {folder, one, other}
     bench.queue.wait(one, (folder,))

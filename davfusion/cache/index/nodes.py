@@ -170,6 +170,18 @@ class Nodes:
             "SELECT 1 FROM node WHERE synced_folder = ? OR (synced_folder > ? AND synced_folder < ?) LIMIT 1",
             (folder, folder + "/", folder + "0"))
 
+    def is_held_in_store(self, folder: str, other_than: int = 0) -> bool:
+        """Whether an object of any node but one makes the store folder, and nobody is about to take it away.
+
+        A folder that was never listed counts: something of others is in it.
+        """
+        return self._exists(
+            "SELECT 1 FROM node n WHERE (n.synced_folder = ? OR (n.synced_folder > ? AND n.synced_folder < ?)) "
+            "AND n.id <> ? AND (n.folder = 0 OR n.synced_version = 'marker' OR n.listed IS NULL) "
+            "AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.folder = n.synced_folder AND o.name = n.synced_name "
+            "AND o.finished IS NULL AND o.kind IN ('clear', 'tree_from')) LIMIT 1",
+            (folder, folder + "/", folder + "0", other_than))
+
     def below_store(self, folder: str, limit: int) -> list[Record]:
         """Up to `limit` nodes that the store is known to hold in or below the folder."""
         return self._many(
