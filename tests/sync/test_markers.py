@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from davfusion.cache import synced
 from davfusion.cache.listing import Freshness
 from davfusion.cache.share import CacheSettings, Share
 from davfusion.store.errors import TemporaryError
@@ -189,3 +190,57 @@ def test_a_marker_in_doubt_goes_when_it_is_not_needed(share: Share, bucket: Buck
     engine.run_due()
     engine.tidy()
     assert list(bucket.objects) == ["/moved/file"]
+
+
+def test_a_folder_stays_whose_last_files_go_at_the_same_moment(share: Share, bucket: Bucket) -> None:
+    """Each of them is there while the other one's removal is planned."""
+    engine = Engine(share)
+    share.make_folder("/folder")
+    for name in ("a", "b", "c"):
+        put(share, f"/folder/{name}")
+    engine.run_due()
+    engine.tidy()
+    assert sorted(bucket.objects) == ["/folder/a", "/folder/b", "/folder/c"]
+    for name in ("a", "b", "c"):
+        share.delete(f"/folder/{name}")
+    delete = bucket.delete
+
+    def meanwhile(path: str, *arguments: object, **options: object) -> None:
+        engine.run_due()  # the steps of others, while this one is under way
+        delete(path, *arguments, **options)  # type: ignore[arg-type]
+        assert any(key.startswith("/folder/") for key in bucket.objects), "the folder is gone for a moment"
+
+    bucket.delete = meanwhile  # type: ignore[method-assign]
+    engine.run_due()
+    assert list(bucket.objects) == [f"/folder/{MARKER}"]
+
+
+def test_a_new_folder_does_not_rely_on_what_is_being_removed(share: Share, bucket: Bucket) -> None:
+    engine = Engine(share)
+    share.make_folder("/folder")
+    put(share, "/folder/file")
+    engine.run_due()
+    engine.tidy()
+    share.delete("/folder")
+    delete = bucket.delete
+
+    def meanwhile(path: str, *arguments: object, **options: object) -> None:
+        share.make_folder("/folder")
+        engine.run_due()
+        delete(path, *arguments, **options)  # type: ignore[arg-type]
+
+    bucket.delete = meanwhile  # type: ignore[method-assign]
+    engine.run_due()
+    assert list(bucket.objects) == [f"/folder/{MARKER}"]
+    assert share.find("/folder") is not None
+
+
+def test_a_marker_in_doubt_goes_with_its_folder_when_its_last_file_was_lost(share: Share, bucket: Bucket) -> None:
+    marked_with_a_file(share)
+    assert share.index.write(lambda view: synced.doubt_marker(view, "/folder"))
+    del bucket.objects["/folder/file"]
+    share.index.write(lambda view: synced.removed(view, "/folder/file", folders=False))
+    assert list(bucket.objects) == [f"/folder/{MARKER}"]
+    share.delete("/folder")
+    Engine(share).run_due()
+    assert list(bucket.objects) == []

@@ -149,6 +149,12 @@ FOLDERS: dict[str, tuple[dict[str, Any], Step]] = {
         {"path": None, "synced": DIRECTORY, "marker": True, "can": BUCKET}, DeleteFolder("/d")),
     "deleted in a bucket, marker, last in its folder": (
         {"path": None, "synced": DIRECTORY, "marker": True, "keeps": (2, "/"), "can": BUCKET}, MakeFolder(2, "/")),
+    "deleted in a bucket, marker, another one of that name comes": (
+        {"path": None, "synced": DIRECTORY, "marker": True, "successor": 8, "can": BUCKET}, Wait((8,))),
+    "new in a bucket, over a deleted one with a marker": (
+        {"occupant": replace(STRANGER, is_folder=True, version="marker"), "can": BUCKET}, Adopt("/d")),
+    "new in a bucket, over a deleted one whose marker is in doubt": (
+        {"occupant": replace(STRANGER, is_folder=True, version="marker in doubt"), "can": BUCKET}, MakeFolder(7, "/d")),
 }
 
 
