@@ -202,6 +202,13 @@ def _leave(view: View, *, path: str, parent: int, content: int | None, version: 
         synced_name=name, synced_content=content, synced_version=version, due=view.now())
 
 
+def _marker_of(view: View, folder: Record | None, path: str) -> str | None:
+    """What is known of the marker of a deleted folder, for the one that takes its place."""
+    if folder is None or not may_have_marker(folder):
+        return None
+    return MARKER_IN_DOUBT if view.operations.open_on(path) else folder.synced_version
+
+
 def _settle_folders(view: View, parent: int, folder: str) -> None:
     """An object lies in the store folder: where folders are implied, that and those above it exist now.
 
@@ -217,9 +224,10 @@ def _settle_folders(view: View, parent: int, folder: str) -> None:
         if owner is not None and owner.id != record.id and view.nodes.path(owner.id) is not None:
             return  # moved elsewhere since the step was planned: the folder there is another one's
         if record.synced_path is None:
+            marker = _marker_of(view, owner, folder)
             _clear_place(view, folder, record.id)
             view.nodes.update(record.id, synced_parent=record.parent, synced_folder=above, synced_name=name,
-                              confirmed=1, **_DONE)
+                              synced_version=marker, confirmed=1, **_DONE)
         elif record.synced_path != folder:
             view.nodes.update(record.id, scattered=1)
         folder, current = above, record.parent

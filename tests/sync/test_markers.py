@@ -244,3 +244,23 @@ def test_a_marker_in_doubt_goes_with_its_folder_when_its_last_file_was_lost(shar
     share.delete("/folder")
     Engine(share).run_due()
     assert list(bucket.objects) == []
+
+
+def test_a_new_folder_of_the_same_name_inherits_the_marker_of_the_deleted_one(share: Share, bucket: Bucket) -> None:
+    """Its first file gets there before the marker is removed; when it is deleted in turn, nothing stays."""
+    engine = Engine(share)
+    share.make_folder("/folder")
+    engine.run_due()
+    share.delete("/folder")
+    share.make_folder("/folder")
+    put(share, "/folder/file")
+    file = share.find("/folder/file")
+    assert file is not None
+    engine._queue.want(file.id)
+    engine.run_due(limit=1)
+    assert "/folder/file" in bucket.objects
+    share.delete("/folder")
+    engine.run_due()
+    engine.tidy()
+    engine.run_due()
+    assert list(bucket.objects) == []
