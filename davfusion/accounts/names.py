@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 from davfusion.accounts.errors import UnusableError
 
@@ -16,6 +17,7 @@ _RESERVED = frozenset({"anonymous"})
 _SEPARATORS = frozenset(':/\\"')
 
 
+@lru_cache(maxsize=256)
 def folded(name: str) -> str:
     """The key under which names that people take for the same are the same: case and composition do not count."""
     if name.isascii():

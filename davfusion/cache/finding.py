@@ -51,11 +51,15 @@ class Finder:
         kept = self._kept.get(path)
         if kept is not None and kept.generation == generation and kept.since <= self._index.now() < kept.until:
             return kept.node
-        if path != "/":
-            sight = self._index.view().paths.look_up(path)
-            if sight is not None and sight.in_folder and self._is_known(sight):
-                return self._seen(path, generation, sight, kept)
-        return self._find_listed(path, generation)
+        sight = self._sight(path)
+        return self._find_listed(path, generation) if sight is None else self._seen(path, generation, sight, kept)
+
+    def find_to_change(self, path: str) -> Node | None:
+        """As `find`, for a path that is about to be written to: what is found is not kept."""
+        sight = self._sight(path)
+        if sight is None:
+            return self._find_listed(path, self._generation.now())
+        return None if sight.id is None else self._index.view().node(sight, path)
 
     def freshen(self, folder: Node) -> float:
         """List a folder in the store when what is known of its members is stale.
@@ -68,6 +72,11 @@ class Finder:
         if record is None:
             return -math.inf
         return self._until(synced=record.is_synced, listed=record.listed)
+
+    def _sight(self, path: str) -> Sight | None:
+        """What the index says of the path; None where that does not settle it."""
+        sight = None if path == "/" else self._index.view().paths.look_up(path)
+        return sight if sight is not None and sight.in_folder and self._is_known(sight) else None
 
     def _is_known(self, sight: Sight) -> bool:
         """Whether nothing needs to be listed. A clock that was set back makes a listing old."""

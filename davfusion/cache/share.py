@@ -35,8 +35,8 @@ from davfusion.cache.opening import Opener
 from davfusion.cache.reader import Reader
 from davfusion.cache.space import Space, SpaceLimits
 from davfusion.cache.statistics import AccessCounter
-from davfusion.store.errors import StoreError, TooLargeError
-from davfusion.store.interface import Store, split
+from davfusion.store.errors import TooLargeError
+from davfusion.store.interface import Store
 
 log = logging.getLogger("davfusion.cache.share")
 
@@ -134,20 +134,8 @@ class Share:
         return self.index.view().find(path)
 
     def find_place(self, path: str) -> Node | None:
-        """As `find`, for what is about to be written: while the store is away a known folder takes new files.
-
-        None then means that the index knows nothing here. Should the store have something under that name, the
-        next listing keeps both. Raises StoreError when the folder itself is not known.
-        """
-        try:
-            return self.find(path)
-        except StoreError as error:
-            known = self.find_known(path)
-            above = self.find_known(split(path)[0])
-            if not error.retryable or (known is None and (above is None or not above.is_folder)):
-                raise
-            log.info("place taken as known", extra={"path": path, "problem": str(error)})
-            return known
+        """As `find`, for a path that is about to be written to: what is found is not kept at hand."""
+        return self._finder.find_to_change(path)
 
     def children(self, folder: Node) -> list[Node]:
         """The members of a folder, by name; the folder is listed first when it is stale."""

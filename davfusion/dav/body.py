@@ -42,6 +42,11 @@ def has_body(environ: Environ) -> bool:
     return bool(_read(environ["wsgi.input"], 1)) if length is None else length > 0
 
 
+def is_at_hand(environ: Environ) -> bool:
+    """Whether the server knows that the whole body has come, so that nobody waits for it."""
+    return bool(getattr(environ["wsgi.input"], "at_hand", False))
+
+
 def read_all(environ: Environ, limit: int) -> bytes:
     """The whole body. Raises HttpError 413 when it is longer than `limit` bytes, BrokenBodyError."""
     length = announced_length(environ)

@@ -84,7 +84,7 @@ def spelled_path(share: Share, path: str) -> tuple[str, Node | None]:
 
 
 def spelled_place(share: Share, path: str) -> tuple[str, Node | None]:
-    """As `spelled_path`, for what is about to be written, which a known folder takes while the store is away."""
+    """As `spelled_path`, for what is about to be written."""
     return _spelled(share.find_place, path)
 
 

@@ -41,6 +41,11 @@ class Preconditions:
         self._places = self._locate_tags() if self._lists else {}
         self.tokens = submitted_tokens(self._lists) if self._lists else frozenset()
 
+    @property
+    def conditional(self) -> bool:
+        """Whether the request asks for anything to hold, so that it matters what is there now."""
+        return self._conditions is not UNCONDITIONAL or bool(self._lists)
+
     def check(self, view: View, need: Need | None = None) -> None:
         """Raises HttpError 412 or 304 by the conditions, then 423 for a lock whose token was not submitted."""
         self.check_conditions(view)
@@ -117,9 +122,10 @@ def changing(path: str) -> Need:
 def placing(path: str) -> Need:
     """What a write to a path meets: the locks on it and, where it makes a new member, those on its folder."""
     def need(view: View) -> list[list[Lock]]:
-        if view.find(path) is not None:
-            return [view.locks_on(path)]
-        return [view.locks_on(path), view.locks_on(parent(path))]
+        above = view.locks_on(parent(path))
+        if above and view.find(path) is not None:
+            above = []
+        return [view.locks_on(path), above]
     return need
 
 

@@ -1,25 +1,25 @@
 """PUT (RFC 9110, 9.3.4; RFC 4918, 9.7): a whole new content or nothing.
 
-Everything that can refuse the request is asked before its body is read; locks and conditions are asked again in the
-transaction that publishes the content.
+Everything that can refuse the request is asked before its body is waited for; locks and conditions are asked (again)
+in the transaction that publishes the content.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import re
 
-from davfusion.cache.node import Lock, Node
-from davfusion.dav.body import BrokenBodyError, announced_length, stream_into
+from davfusion.cache.incoming import Incoming
+from davfusion.cache.node import Node
+from davfusion.dav.body import BrokenBodyError, announced_length, is_at_hand, stream_into
 from davfusion.dav.checksum import BodyChecksum
 from davfusion.dav.dates import LATEST, http_date
 from davfusion.dav.errors import HttpError
 from davfusion.dav.href import parent
 from davfusion.dav.options import allow
 from davfusion.dav.preconditions import Preconditions, placing
-from davfusion.dav.request import Pending, Request, Response, empty
+from davfusion.dav.request import Environ, Pending, Request, Response, empty
 from davfusion.store.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -34,26 +34,21 @@ def put(request: Request) -> Pending:
     _check_target(request)
     preconditions = Preconditions(request)
     place = placing(request.path)
-    preconditions.check(_Before(request), place)
+    # A condition asks for what is there, which the store may have to be asked for: a transaction cannot do that.
+    if preconditions.conditional or not is_at_hand(request.environ):
+        preconditions.check(request.share, place)
     modified = asked_modified(request)
     expected = _expected_length(request)
-    checksum = BodyChecksum.from_environ(request.environ)
     _check_space(request, expected)
-    with contextlib.ExitStack() as dropped:
-        incoming = dropped.enter_context(request.share.receive(expected))
-
-        def write(piece: memoryview) -> None:
-            incoming.write(piece)
-            checksum.update(piece)
-
-        size = stream_into(request.environ, write)
-        if expected is not None and size != expected:
-            raise BrokenBodyError(f"The body has {size} bytes where {expected} were announced")
-        checksum.verify()
+    incoming = request.share.receive(expected)
+    try:
+        _receive(request.environ, incoming, expected)
         committed = request.share.begin_put(
             request.path, incoming, modified=modified, media_type=_media_type(request),
             guard=lambda view: preconditions.check(view, place))
-        dropped.pop_all()
+    except BaseException:
+        incoming.discard()
+        raise
 
     def finish() -> Response:
         with incoming:
@@ -62,27 +57,18 @@ def put(request: Request) -> Pending:
     return Pending(finish)
 
 
-class _Before:
-    """The share before the body is read: what is at the path of the request was looked up when that was made."""
+def _receive(environ: Environ, incoming: Incoming, expected: int | None) -> None:
+    """Take in the whole body. Raises BrokenBodyError; HttpError 400 where it is not what the client meant to send."""
+    checksum = BodyChecksum.from_environ(environ)
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._share = request.share
-        self._has_locks = request.share.has_locks()
+    def write(piece: memoryview) -> None:
+        incoming.write(piece)
+        checksum.update(piece)
 
-    def find(self, path: str) -> Node | None:
-        """The node at the path."""
-        known = self._request.node if path == self._request.path else None
-        # While the store is away, nothing known is no proof that nothing is there: the share raises then.
-        return self._share.find(path) if known is None else known
-
-    def locks_on(self, path: str) -> list[Lock]:
-        """Locks that cover the path."""
-        return self._share.locks_on(path) if self._has_locks else []
-
-    def locks_under(self, path: str) -> list[Lock]:
-        """Locks whose root is strictly below the path."""
-        return self._share.locks_under(path) if self._has_locks else []
+    size = stream_into(environ, write if checksum.expected else incoming.write)
+    if expected is not None and size != expected:
+        raise BrokenBodyError(f"The body has {size} bytes where {expected} were announced")
+    checksum.verify()
 
 
 def asked_modified(request: Request) -> float | None:

@@ -40,6 +40,11 @@ class Body(abc.ABC):
     def _receive(self, view: memoryview) -> int:
         """At least one byte of the body into `view`; 0 at its end, then `complete` is True."""
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether all that is left is known to be here, so that reading it waits for nothing."""
+        return self.complete
+
     @abc.abstractmethod
     def fits(self, limit: int) -> bool:
         """Whether what is left of the body may be as short as `limit` bytes."""
@@ -163,6 +168,10 @@ class KnownLengthBody(Body):
         self._length = length
         self._remaining = length
         self.complete = length == 0
+
+    @property
+    def at_hand(self) -> bool:
+        return self._remaining <= len(self._stream.buffer)
 
     def fits(self, limit: int) -> bool:
         return self._remaining <= limit

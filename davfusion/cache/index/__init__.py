@@ -52,17 +52,16 @@ class View:
         self.journalled = Journalled(connection)
         self._connection = connection
         self._nonce = nonce
-        self._unlocked_at: int | None = None
-        """In a transaction: how many rows had been changed when nothing was locked."""
-        self._in_transaction = False
+        self._transaction: int | None = None
+        self._unlocked: tuple[int, int] | None = None
+        """The transaction in which nothing was locked, and how many locks had been made here by then."""
         self.now = clock
         """The time in seconds since the epoch."""
 
-    def begin(self) -> None:
-        """A transaction began: until this connection changes a row, what is looked up from now on stays true."""
+    def begin(self, transaction: int) -> None:
+        """A change begins in the transaction of this number: nobody but this connection changes anything meanwhile."""
         self.nodes.keep_chains()
-        self._in_transaction = True
-        self._unlocked_at = None
+        self._transaction = transaction
 
     def find(self, path: str) -> Node | None:
         """The node at a local path, as the index knows it."""
@@ -104,10 +103,13 @@ class View:
         return found
 
     def _nothing_locked(self, now: float) -> bool:
-        if self._in_transaction and self._unlocked_at == self._connection.total_changes:
+        if self._transaction is None:
+            return not self.locks.any(now)
+        moment = self._transaction, self.locks.made
+        if self._unlocked == moment:
             return True
         unlocked = not self.locks.any(now)
-        self._unlocked_at = self._connection.total_changes if unlocked else None
+        self._unlocked = moment if unlocked else None
         return unlocked
 
     def locks_under(self, path: str) -> list[Lock]:
@@ -160,8 +162,10 @@ class Index:
 
         Raises CacheFullError when the disk has no room for it, TemporaryError when other processes keep the index.
         """
-        with _translating():
+        try:
             return self._database.write(lambda connection: change(self._view_inside(connection)))
+        except sqlite3.OperationalError as error:
+            raise _translated(error) from error
 
     def begin(self, change: Callable[[View], T]) -> Callable[[], T]:
         """Ask for a transaction and go on: those that one thread begins before it asks for results share a commit.
@@ -172,15 +176,17 @@ class Index:
         result = self._database.begin(lambda connection: change(self._view_inside(connection)))
 
         def translated() -> T:
-            with _translating():
+            try:
                 return result()
+            except sqlite3.OperationalError as error:
+                raise _translated(error) from error
         return translated
 
     def _view_inside(self, connection: sqlite3.Connection) -> View:
         # The database gives its only writing connection to one change at a time.
         if self._inside is None:
             self._inside = View(connection, nonce=self._nonce, clock=self._clock)
-        self._inside.begin()
+        self._inside.begin(self._database.transactions)
         return self._inside
 
     def flush(self) -> None:
@@ -206,14 +212,6 @@ class Index:
     def close(self) -> None:
         """Close; nothing may use the index afterwards."""
         self._database.close()
-
-
-@contextlib.contextmanager
-def _translating() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise _translated(error) from error
 
 
 def _translated(error: sqlite3.OperationalError) -> Exception:

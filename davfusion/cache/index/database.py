@@ -83,6 +83,8 @@ class Database:
         self._gathered = Signal()
         self._writer = self._connect()
         self._closed = False
+        self.transactions = 0
+        """To write, begun by this process so far; while a change runs it is the number of its own."""
         self._commits = self._flushed = 0
         """Of this process: all, and those known to be on stable storage."""
         self._migrate()
@@ -214,6 +216,7 @@ class Database:
         connection = self._writer
         try:
             _execute_when_free(connection, "BEGIN IMMEDIATE")
+            self.transactions += 1
             if len(batch) == 1:
                 batch[0].result = batch[0].change(connection)
             else:

@@ -31,6 +31,8 @@ class Locks:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.made = 0
+        """Locks that were inserted here, also those of changes that were rolled back."""
 
     def any(self, now: float) -> bool:
         """Whether there is any lock at all."""
@@ -52,6 +54,7 @@ class Locks:
 
     def insert(self, lock: LockRow) -> None:
         """A new lock; expired ones go on the occasion."""
+        self.made += 1
         self._connection.execute("DELETE FROM lock WHERE expires <= ?", (lock.expires - lock.timeout,))
         self._connection.execute(
             f"INSERT INTO lock ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
