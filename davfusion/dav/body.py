@@ -65,12 +65,11 @@ def read_all(environ: Environ, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def stream_into(environ: Environ, write: Callable[[memoryview], object]) -> int:
+def stream_into(environ: Environ, length: int | None, write: Callable[[memoryview], object]) -> int:
     """Pass the whole body to `write`, in pieces of at most 1 MiB that are valid during the call only.
 
-    Returns the number of bytes. Raises BrokenBodyError, and whatever `write` raises.
+    `length` is the announced one. Returns the number of bytes. Raises BrokenBodyError, and whatever `write` raises.
     """
-    length = announced_length(environ)
     stream, size = environ["wsgi.input"], 0
     readinto = getattr(stream, "readinto", None)
     buffer = memoryview(bytearray(_PIECE if length is None else min(length, _PIECE))) if readinto else None

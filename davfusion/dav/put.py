@@ -38,11 +38,12 @@ def put(request: Request) -> Pending:
     if preconditions.conditional or not is_at_hand(request.environ):
         preconditions.check(request.share, place)
     modified = asked_modified(request)
-    expected = _expected_length(request)
+    length = announced_length(request.environ)
+    expected = _expected_length(request, length)
     _check_space(request, expected)
     incoming = request.share.receive(expected)
     try:
-        _receive(request.environ, incoming, expected)
+        _receive(request.environ, incoming, length=length, expected=expected)
         committed = request.share.begin_put(
             request.path, incoming, modified=modified, media_type=_media_type(request),
             guard=lambda view: preconditions.check(view, place))
@@ -57,7 +58,7 @@ def put(request: Request) -> Pending:
     return Pending(finish)
 
 
-def _receive(environ: Environ, incoming: Incoming, expected: int | None) -> None:
+def _receive(environ: Environ, incoming: Incoming, *, length: int | None, expected: int | None) -> None:
     """Take in the whole body. Raises BrokenBodyError; HttpError 400 where it is not what the client meant to send."""
     checksum = BodyChecksum.from_environ(environ)
 
@@ -65,7 +66,7 @@ def _receive(environ: Environ, incoming: Incoming, expected: int | None) -> None
         incoming.write(piece)
         checksum.update(piece)
 
-    size = stream_into(environ, write if checksum.expected else incoming.write)
+    size = stream_into(environ, length, write if checksum.expected else incoming.write)
     if expected is not None and size != expected:
         raise BrokenBodyError(f"The body has {size} bytes where {expected} were announced")
     checksum.verify()
@@ -101,9 +102,8 @@ def _check_target(request: Request) -> None:
             raise HttpError(409, "The folder of this path does not exist")
 
 
-def _expected_length(request: Request) -> int | None:
+def _expected_length(request: Request, length: int | None) -> int | None:
     """Bytes that must arrive: Content-Length, or what Finder and ownCloud clients announce for a chunked body."""
-    length = announced_length(request.environ)
     announced = request.header("X_EXPECTED_ENTITY_LENGTH")
     if announced is None:
         return length

@@ -85,7 +85,7 @@ class Oddity(Exception):
 def test_bodies_that_end_early_are_broken(stream: Cut, headers: dict[str, str]) -> None:
     environ = {"wsgi.input": stream, **headers}
     with pytest.raises(BrokenBodyError) as raised:
-        stream_into(environ, lambda piece: None)
+        stream_into(environ, announced_length(environ), lambda piece: None)
     assert raised.value.status == 400 and raised.value.close
 
 
