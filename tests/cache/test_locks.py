@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
-from davfusion.cache.index import Index
+from davfusion.cache.index import Index, LockRow, View
 from davfusion.cache.node import Lock, PropertyChange
 from davfusion.cache.share import Share
 from davfusion.store.memory import MemoryStore
@@ -244,3 +244,27 @@ def test_properties_of_children_come_in_one_answer(tree: Share) -> None:
     folder, child = tree.find("/a"), tree.find("/a/b")
     assert folder is not None and child is not None
     assert tree.properties_of_children(folder) == {child.id: {"{n}p": b"1", "{n}q": b"2"}}
+
+
+def test_a_lock_whose_removal_is_rolled_back_counts_for_the_next_change_of_the_transaction(tree: Share) -> None:
+    token = lock(tree, "/a/b/c").token
+
+    def remove(view: View) -> None:
+        view.locks.remove(token)
+        assert not view.locks_on("/a/b/c")
+        raise LookupError
+
+    removed = tree.index.begin(remove)
+    seen = tree.index.begin(lambda view: [each.token for each in view.locks_on("/a/b/c")])
+    assert seen() == [token]
+    with pytest.raises(LookupError):
+        removed()
+
+
+def test_a_lock_counts_for_the_next_change_of_its_transaction(tree: Share) -> None:
+    free = tree.index.begin(lambda view: view.locks_on("/a/b/c"))
+    made = tree.index.begin(lambda view: view.locks.insert(
+        LockRow("token", view.nodes.chain("/a/b/c")[-1].id, exclusive=True, infinite=False, owner=b"", principal="me",
+                timeout=100.0, expires=view.now() + 100)))
+    seen = tree.index.begin(lambda view: [each.token for each in view.locks_on("/a/b/c")])
+    assert (free(), made(), seen()) == ([], None, ["token"])

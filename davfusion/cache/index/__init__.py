@@ -52,16 +52,16 @@ class View:
         self.journalled = Journalled(connection)
         self._connection = connection
         self._nonce = nonce
-        self._transaction: int | None = None
+        self._era: int | None = None
         self._unlocked: tuple[int, int] | None = None
-        """The transaction in which nothing was locked, and how many locks had been made here by then."""
+        """The era in which nothing was locked, and how many locks had been made here by then."""
         self.now = clock
         """The time in seconds since the epoch."""
 
-    def begin(self, transaction: int) -> None:
-        """A change begins in the transaction of this number: nobody but this connection changes anything meanwhile."""
+    def begin(self, era: int) -> None:
+        """A change begins. In an era nobody but this connection changes anything, and nothing of that is undone."""
         self.nodes.keep_chains()
-        self._transaction = transaction
+        self._era = era
 
     def find(self, path: str) -> Node | None:
         """The node at a local path, as the index knows it."""
@@ -103,9 +103,9 @@ class View:
         return found
 
     def _nothing_locked(self, now: float) -> bool:
-        if self._transaction is None:
+        if self._era is None:
             return not self.locks.any(now)
-        moment = self._transaction, self.locks.made
+        moment = self._era, self.locks.made
         if self._unlocked == moment:
             return True
         unlocked = not self.locks.any(now)
@@ -186,7 +186,7 @@ class Index:
         # The database gives its only writing connection to one change at a time.
         if self._inside is None:
             self._inside = View(connection, nonce=self._nonce, clock=self._clock)
-        self._inside.begin(self._database.transactions)
+        self._inside.begin(self._database.era)
         return self._inside
 
     def flush(self) -> None:

@@ -83,8 +83,8 @@ class Database:
         self._gathered = Signal()
         self._writer = self._connect()
         self._closed = False
-        self.transactions = 0
-        """To write, begun by this process so far; while a change runs it is the number of its own."""
+        self.era = 0
+        """Another number in each transaction to write, and after each change that was rolled back in it."""
         self._commits = self._flushed = 0
         """Of this process: all, and those known to be on stable storage."""
         self._migrate()
@@ -216,7 +216,7 @@ class Database:
         connection = self._writer
         try:
             _execute_when_free(connection, "BEGIN IMMEDIATE")
-            self.transactions += 1
+            self.era += 1
             if len(batch) == 1:
                 batch[0].result = batch[0].change(connection)
             else:
@@ -229,8 +229,7 @@ class Database:
             raise
         self._commits += 1
 
-    @staticmethod
-    def _run(connection: sqlite3.Connection, write: Write[Any]) -> None:
+    def _run(self, connection: sqlite3.Connection, write: Write[Any]) -> None:
         connection.execute("SAVEPOINT change")
         try:
             write.result = write.change(connection)
@@ -239,6 +238,7 @@ class Database:
             if not connection.in_transaction:
                 raise  # SQLite has rolled back everything, as it does when the disk fails
             connection.execute("ROLLBACK TO change")
+            self.era += 1
         connection.execute("RELEASE change")
 
     # -- life -----------------------------------------------------------------------------------
