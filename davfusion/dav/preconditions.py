@@ -1,7 +1,7 @@
 """What must hold before a method may act: conditions of HTTP, the If header, and locks.
 
-The same object is asked twice: on the share before the body of a request is read, and on the tree inside the write
-transaction, where the answer counts.
+The same object is asked twice: on the share before the body of a request is waited for, and on the tree inside the
+write transaction, where the answer counts.
 """
 
 from __future__ import annotations
