@@ -32,6 +32,10 @@ class NoParentError(TreeError):
     """The folder that should hold this path does not exist, or is a file."""
 
 
+class UnsettledError(TreeError):
+    """What is known here does not tell whether a file can be put at this path: look it up."""
+
+
 class WrongKindError(TreeError):
     """A folder is where a file was meant, or the other way round."""
 

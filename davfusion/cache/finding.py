@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from davfusion.cache.generation import Generation
@@ -78,13 +79,25 @@ class Finder:
         sight = None if path == "/" else self._index.view().paths.look_up(path)
         return sight if sight is not None and sight.in_folder and self._is_known(sight) else None
 
+    def settles(self, chain: Sequence[Record], depth: int) -> bool:
+        """Whether these nodes, from the root down, tell what is at a path of `depth` names, with no listing."""
+        if len(chain) < depth or not chain[depth - 1].is_folder:
+            return False
+        folder, above = chain[depth - 1], chain[:depth - 1]
+        return self._lister.knows_all or (
+            all(each.knows_members or not each.is_synced for each in above)
+            and self._is_fresh(synced=folder.is_synced, listed=folder.listed))
+
     def _is_known(self, sight: Sight) -> bool:
-        """Whether nothing needs to be listed. A clock that was set back makes a listing old."""
-        if self._lister.knows_all:
-            return True
-        listed = sight.folder_listed or 0.0
-        return bool(sight.known_above) and (not sight.folder_is_synced or (
-            listed > 0 and listed <= self._index.now() < self._until(synced=True, listed=listed)))
+        """Whether nothing needs to be listed."""
+        return self._lister.knows_all or (
+            bool(sight.known_above)
+            and self._is_fresh(synced=bool(sight.folder_is_synced), listed=sight.folder_listed))
+
+    def _is_fresh(self, *, synced: bool, listed: float | None) -> bool:
+        """Whether a folder need not be listed. A clock that was set back makes a listing old."""
+        began = listed or 0.0
+        return not synced or 0.0 < began <= self._index.now() < self._until(synced=True, listed=began)
 
     def _until(self, *, synced: bool, listed: float | None) -> float:
         """When the listing of a folder is too old, in seconds since the epoch."""

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from davfusion.cache import tree
 from davfusion.cache.allowance import Allowance
 from davfusion.cache.contents import SMALL, ContentFiles
-from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
+from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError, UnsettledError
 from davfusion.cache.fetch import Fetcher
 from davfusion.cache.finding import Finder
 from davfusion.cache.flusher import Flusher
@@ -241,11 +241,36 @@ class Share:
         Those that are begun by one thread before it asks for what came of them share one commit. The body is not the
         caller's any more.
         """
+        return self._begin_put(path, incoming, partial(_check, guard), modified=modified, media_type=media_type)
+
+    def begin_put_unseen(self, path: str, incoming: Incoming, *, guard: Guard, modified: float | None = None,
+                         media_type: str | None = None) -> Callable[[], tuple[Node, bool]]:
+        """As `begin_put`, to a path that was not looked up, in any spelling.
+
+        What is returned raises UnsettledError, and the body is still the caller's, where what is known does not tell
+        that it is a file's; also where the body is not in memory.
+        """
+        def check(view: View) -> None:
+            self._check_settled(view, path)
+            guard(view)
+
+        if incoming.in_memory is None:
+            return partial(_refuse, path)
+        return self._begin_put(path, incoming, check, modified=modified, media_type=media_type)
+
+    def _check_settled(self, view: View, path: str) -> None:
+        chain, depth = view.nodes.chain(path), path.count("/")
+        if path == "/" or not self._finder.settles(chain, depth) or (len(chain) > depth and chain[depth].is_folder):
+            _refuse(path)
+
+    def _begin_put(self, path: str, incoming: Incoming, check: Callable[[View], None], *, modified: float | None,
+                   media_type: str | None) -> Callable[[], tuple[Node, bool]]:
         file = self.files.publish(incoming) if incoming.in_memory is None else None
 
         def change(view: View) -> tuple[Node, bool]:
-            _check(guard, view)
-            where = tree.place(view, path)
+            # All that can refuse it comes before the first row is changed: see Index.begin.
+            check(view)
+            where = tree.place_of_file(view, path)
             content = _insert(view, incoming, file)
             node = tree.put_file(view, where, path, content, modified=_or_now(modified, view),
                                  media_type=media_type, due=self._due(view))
@@ -399,6 +424,10 @@ def _check(guard: Guard | None, view: View) -> None:
 
 def _or_now(modified: float | None, view: View) -> float:
     return view.now() if modified is None else modified
+
+
+def _refuse(path: str) -> NoReturn:
+    raise UnsettledError("It is not known what is here", path)
 
 
 def _found(view: View, path: str) -> Node:

@@ -40,12 +40,18 @@ def place(view: View, path: str) -> Placement:
     return Placement(chain[depth - 1], split(path)[1], chain[depth] if len(chain) > depth else None)
 
 
+def place_of_file(view: View, path: str) -> Placement:
+    """As `place`, for a file. Raises WrongKindError too, when a folder is there."""
+    where = place(view, path)
+    if where.occupant is not None and where.occupant.is_folder:
+        raise WrongKindError("A folder has this name", path)
+    return where
+
+
 def put_file(view: View, where: Placement, path: str, content: Content, *, modified: float, media_type: str | None,
              due: float) -> Node:
-    """Point the file at `path` to a content; returns it as it is then. Raises WrongKindError when a folder is there."""
+    """Point the file at `path`, at a place for a file, to a content; returns it as it is then."""
     before = where.occupant
-    if before is not None and before.is_folder:
-        raise WrongKindError("A folder has this name", path)
     waiting = created = view.now()
     if before is None:
         node = view.nodes.insert(

@@ -17,7 +17,7 @@ from davfusion.dav.errors import HttpError, http_error
 from davfusion.dav.hot_files import HotFiles
 from davfusion.dav.href import decode, from_wsgi
 from davfusion.dav.lock_storage import ShareLockStorage
-from davfusion.dav.mounts import Location, Mounts, spelled_path, spelled_place
+from davfusion.dav.mounts import Location, Mounts
 from davfusion.dav.options import dav_headers
 from davfusion.dav.provider import ShareProvider
 from davfusion.dav.rendered import Rendered
@@ -35,7 +35,6 @@ from davfusion.dav.request import (
 )
 from davfusion.dav.request_server import ShareRequestServer
 from davfusion.dav.shares_root import SharesRoot
-from davfusion.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("davfusion.access")
@@ -105,17 +104,8 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
         return self._root.answer(environ, principal)
 
     def _request(self, environ: dict[str, Any], location: Location, principal: Principal) -> Request:
-        method: str = environ["REQUEST_METHOD"]
-        try:
-            look_up = spelled_place if method in ("PUT", "MKCOL") else spelled_path
-            path, node = look_up(location.share, location.path)
-        except StoreError:
-            if method != "OPTIONS":
-                raise
-            # What the server can do does not depend on a store that is away.
-            path, node = location.path, None
-        return Request(environ, method, location.share, location.prefix, path, location.ends_in_slash, node, principal,
-                       self.mounts, self.settings, self._rendered[location.place], self._files[location.place])
+        return Request(environ, environ["REQUEST_METHOD"], location, principal, self.mounts, self.settings,
+                       self._rendered[location.place], self._files[location.place])
 
 
 class LateAnswer:

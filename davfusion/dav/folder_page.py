@@ -15,7 +15,7 @@ _STYLE = "body{font:15px sans-serif;margin:2em}td{padding:.1em 1em .1em 0}td+td{
 def folder_page(request: Request, folder: Node, children: Iterable[Node]) -> str:
     """The page of a folder of a share."""
     rows = [_row(request.href(child), child) for child in children]
-    title = (request.prefix + folder.path).rstrip("/") + "/"
+    title = (request.location.prefix + folder.path).rstrip("/") + "/"
     return page(title, rows, has_parent=title != "/")
 
 

@@ -29,7 +29,7 @@ def get(request: Request) -> Response:
     for _ in range(_ATTEMPTS):
         if node is None:
             break
-        if node.is_folder and not request.ends_in_slash:
+        if node.is_folder and not request.location.ends_in_slash:
             return empty(301, [("Location", request.href(node))])
         preconditions.check_conditions_of(node, request.share)
         try:

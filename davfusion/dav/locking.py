@@ -122,7 +122,7 @@ def _check_new_file(request: Request) -> None:
     folder = request.share.find(parent(request.path))
     if folder is None or not folder.is_folder:
         raise HttpError(409, "The folder of this path does not exist")
-    if request.ends_in_slash:
+    if request.location.ends_in_slash:
         raise HttpError(409, "A file's URL does not end in /")
 
 

@@ -52,6 +52,10 @@ class Preconditions:
         if need is not None:
             self.check_locks(view, need)
 
+    def guard(self, need: Need) -> Callable[[View], None]:
+        """To be run in a transaction: `check` there."""
+        return lambda view: self.check(view, need)
+
     def check_conditions(self, view: View) -> None:
         """Raises HttpError 412; 304 for GET and HEAD."""
         conditional = self._conditions is not UNCONDITIONAL

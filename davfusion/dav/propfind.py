@@ -142,7 +142,7 @@ def propfind(request: Request) -> Response:
     if not question.can_be_kept:
         nodes, dead = _nodes(request, node, question.depth), _DeadProperties(request, question, node)
         return _rendered(request, question, nodes, dead, LocksOfTree(request.share, node.path), headers, None)
-    key = (node.id, node.path, request.prefix, question)
+    key = (node.id, node.path, request.location.prefix, question)
     body = request.rendered.fresh(key)
     if body is not None:
         return xml_document(207, body, headers)

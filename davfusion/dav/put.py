@@ -1,7 +1,8 @@
 """PUT (RFC 9110, 9.3.4; RFC 4918, 9.7): a whole new content or nothing.
 
-Everything that can refuse the request is asked before its body is waited for; locks and conditions are asked (again)
-in the transaction that publishes the content.
+Everything that can refuse the request is asked before its body is waited for; locks and conditions are asked again in
+the transaction that publishes the content. A body that is wholly here goes to that transaction at once, and what is at
+the path is looked up before only where the transaction cannot tell.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import math
 import re
 
+from davfusion.cache.errors import UnsettledError
 from davfusion.cache.incoming import Incoming
 from davfusion.cache.node import Node
 from davfusion.dav.body import BrokenBodyError, announced_length, is_at_hand, stream_into
@@ -31,12 +33,12 @@ _NUMBER = re.compile(r"[0-9]{1,25}", re.ASCII)
 
 def put(request: Request) -> Pending:
     """201 or 204 with the new entity tag, once the content is durable: that is waited for by what is returned."""
-    _check_target(request)
+    _check_headers(request)
     preconditions = Preconditions(request)
-    place = placing(request.path)
-    # A condition asks for what is there, which the store may have to be asked for: a transaction cannot do that.
-    if preconditions.conditional or not is_at_hand(request.environ):
-        preconditions.check(request.share, place)
+    unseen = _may_go_unseen(request, preconditions)
+    if not unseen:
+        _check_place(request, preconditions)
+    path = request.location.path if unseen else request.path
     modified = asked_modified(request)
     length = announced_length(request.environ)
     expected = _expected_length(request, length)
@@ -44,18 +46,31 @@ def put(request: Request) -> Pending:
     incoming = request.share.receive(expected)
     try:
         _receive(request.environ, incoming, length=length, expected=expected)
-        committed = request.share.begin_put(
-            request.path, incoming, modified=modified, media_type=_media_type(request),
-            guard=lambda view: preconditions.check(view, place))
+        begin = request.share.begin_put_unseen if unseen else request.share.begin_put
+        committed = begin(path, incoming, guard=preconditions.guard(placing(path)), modified=modified,
+                          media_type=_media_type(request))
     except BaseException:
         incoming.discard()
         raise
 
     def finish() -> Response:
         with incoming:
-            node, created = committed()
+            try:
+                node, created = committed()
+            except UnsettledError:
+                _check_place(request, preconditions)
+                node, created = request.share.put(
+                    request.path, incoming, guard=preconditions.guard(placing(request.path)), modified=modified,
+                    media_type=_media_type(request))
         return empty(201 if created else 204, _validators(node, modified_accepted=modified is not None))
     return Pending(finish)
+
+
+def _may_go_unseen(request: Request, preconditions: Preconditions) -> bool:
+    """Whether the transaction may decide alone: nobody waits for the body, nothing is asked that the store would know,
+    and the name has one spelling only."""
+    return (is_at_hand(request.environ) and not preconditions.conditional and request.location.path.isascii()
+            and not request.location.ends_in_slash)
 
 
 def _receive(environ: Environ, incoming: Incoming, *, length: int | None, expected: int | None) -> None:
@@ -86,20 +101,25 @@ def asked_modified(request: Request) -> float | None:
     return seconds
 
 
-def _check_target(request: Request) -> None:
+def _check_headers(request: Request) -> None:
     if request.header("CONTENT_RANGE") is not None:
         raise HttpError(400, "Content-Range is not accepted: a PUT replaces the whole file")
     if request.header("CONTENT_ENCODING") not in (None, "", "identity"):
         raise HttpError(415, "Content-Encoding is not accepted")
+
+
+def _check_place(request: Request, preconditions: Preconditions) -> None:
+    """Look up what is there, and refuse what can be refused."""
     if request.node is not None and request.node.is_folder:
         raise HttpError(405, "A folder is here", headers=[allow(request)])
-    if request.ends_in_slash:
+    if request.location.ends_in_slash:
         raise HttpError(409, "A file's URL does not end in /")
     if request.node is None:
-        place = parent(request.path)
-        folder = request.share.find_known(place) or request.share.find_place(place)
+        above = parent(request.path)
+        folder = request.share.find_known(above) or request.share.find_place(above)
         if folder is None or not folder.is_folder:
             raise HttpError(409, "The folder of this path does not exist")
+    preconditions.check(request.share, placing(request.path))
 
 
 def _expected_length(request: Request, length: int | None) -> int | None:

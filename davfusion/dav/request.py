@@ -14,8 +14,9 @@ from davfusion.dav.destination import Origin, url_path
 from davfusion.dav.errors import HttpError
 from davfusion.dav.hot_files import HotFiles
 from davfusion.dav.href import from_wsgi, href, xml_href
-from davfusion.dav.mounts import Location, Mounts, spelled_place
+from davfusion.dav.mounts import Location, Mounts, spelled_path, spelled_place
 from davfusion.dav.rendered import Rendered
+from davfusion.store.errors import StoreError
 
 Environ = Mapping[str, Any]
 
@@ -55,17 +56,12 @@ class DavSettings:
 class Request:
     """One request to a share. Nobody changes it; it is not frozen because a frozen one takes thrice as long to make.
 
-    `path` is the local path as the share spells it, `node` what is there (None: certainly nothing), both looked up
-    when the request is made.
+    `path` and `node` are looked up, which may raise StoreError, when one of them is asked for first.
     """
 
     environ: Environ
     method: str
-    share: Share
-    prefix: str
-    path: str
-    ends_in_slash: bool
-    node: Node | None
+    location: Location
     principal: Principal
     mounts: Mounts
     settings: DavSettings
@@ -73,6 +69,32 @@ class Request:
     """Answers about this share that may still be true."""
     files: HotFiles
     """Files of this share that are at hand."""
+    path: str = field(init=False)
+    """The local path as the share spells it."""
+    node: Node | None = field(init=False)
+    """What is there; None: certainly nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("path", "node"):
+            raise AttributeError(name)
+        self._look_up()
+        return getattr(self, name)
+
+    def _look_up(self) -> None:
+        location = self.location
+        look_up = spelled_place if self.method in ("PUT", "MKCOL") else spelled_path
+        try:
+            self.path, self.node = look_up(location.share, location.path)
+        except StoreError:
+            if self.method != "OPTIONS":
+                raise
+            # What the server can do does not depend on a store that is away.
+            self.path, self.node = location.path, None
+
+    @property
+    def share(self) -> Share:
+        """The share that the URL names."""
+        return self.location.share
 
     def header(self, name: str) -> str | None:
         """A header by its WSGI name without `HTTP_`, or None."""
@@ -102,11 +124,11 @@ class Request:
 
     def href(self, node: Node) -> str:
         """The URL path of a node of this share, as for a header."""
-        return href(self.prefix, node.path, is_folder=node.is_folder)
+        return href(self.location.prefix, node.path, is_folder=node.is_folder)
 
     def xml_href(self, path: str, *, is_folder: bool) -> str:
         """The URL path of a local path of this share, as for XML."""
-        return xml_href(self.prefix, path, is_folder=is_folder)
+        return xml_href(self.location.prefix, path, is_folder=is_folder)
 
     def existing(self) -> Node:
         """What is at the path. Raises HttpError 404."""

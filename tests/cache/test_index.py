@@ -363,7 +363,6 @@ def test_what_one_thread_begins_before_it_asks_is_one_commit(database: Database)
 
 def test_what_was_begun_fails_alone(database: Database) -> None:
     def refuse(connection: sqlite3.Connection) -> None:
-        add("x", 100)(connection)
         raise ValueError("refused")
 
     first, refused, last = database.begin(add("x")), database.begin(refuse), database.begin(add("x"))
@@ -371,6 +370,19 @@ def test_what_was_begun_fails_alone(database: Database) -> None:
     with pytest.raises(ValueError, match="refused"):
         refused()
     assert count(database, "x") == 2
+
+
+def test_what_was_begun_and_fails_in_its_midst_fails_with_its_companions(database: Database) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        add("x", 100)(connection)
+        raise ValueError("failed")
+
+    asked = [database.begin(add("x")), database.begin(fail), database.begin(add("x"))]
+    for result in asked:
+        with pytest.raises(ValueError, match="failed"):
+            result()
+    assert count(database, "x") == 0
+    assert database.write(add("x")) == 1
 
 
 def test_any_writer_commits_what_others_began_and_is_not_kept_by_them(database: Database) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -254,11 +256,17 @@ def test_a_lock_whose_removal_is_rolled_back_counts_for_the_next_change_of_the_t
         assert not view.locks_on("/a/b/c")
         raise LookupError
 
-    removed = tree.index.begin(remove)
-    seen = tree.index.begin(lambda view: [each.token for each in view.locks_on("/a/b/c")])
-    assert seen() == [token]
-    with pytest.raises(LookupError):
-        removed()
+    database = tree.index._database
+    with ThreadPoolExecutor(1) as threads:
+        with database._writing:
+            removed = threads.submit(tree.index.write, remove)
+            while not database._queue and not removed.done():
+                time.sleep(0.001)
+            seen = tree.index.begin(lambda view: [each.token for each in view.locks_on("/a/b/c")])
+            assert len(database._queue) == 2, "one transaction"
+        assert seen() == [token]
+        with pytest.raises(LookupError):
+            removed.result(10)
 
 
 def test_a_lock_counts_for_the_next_change_of_its_transaction(tree: Share) -> None:

@@ -57,11 +57,22 @@ class Answer:
         return self.headers["lock-token"][1:-1]
 
 
-class Client:
-    """`user` goes to the application as the header X-User, for an application that asks for it."""
+class AtHand(io.BytesIO):
+    """A body that has come before its request is answered."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], *, user: str | None = None, host: str = "box") -> None:
+    at_hand = True
+
+
+class Client:
+    """`user` goes to the application as the header X-User, for an application that asks for it.
+
+    `body`: what bodies are, at hand unless told.
+    """
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], *, user: str | None = None, host: str = "box",
+                 body: type[io.BytesIO] = AtHand) -> None:
         self.app = app
+        self.body = body
         self.user = user
         self.host = host
 
@@ -95,7 +106,7 @@ class Client:
             "REQUEST_METHOD": method, "PATH_INFO": unquote_to_bytes(raw).decode("latin-1"), "REQUEST_URI": url,
             "QUERY_STRING": query, "SCRIPT_NAME": "", "SERVER_NAME": "box", "SERVER_PORT": "80",
             "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": self.host, "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body)) if body else "",
+            "wsgi.input": self.body(body), "CONTENT_LENGTH": str(len(body)) if body else "",
         }
         if self.user is not None:
             environ["HTTP_X_USER"] = self.user

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import statistics
 import subprocess
@@ -77,8 +78,9 @@ def test_what_comes_between_counts(client: Client) -> None:
     assert client.get("/f").body == b"old"
     token = client.lock("/f").token
     assert client.get("/f").body == b"new"
-    after = Begun(client, "PUT", "/f", b"refused at once")
-    assert after.started[0][0].startswith("423")
+    assert Begun(client, "PUT", "/f", b"refused").status() == 423
+    waited_for = Begun(Client(client.app, body=io.BytesIO), "PUT", "/f", b"refused before it is asked for")
+    assert waited_for.started[0][0].startswith("423")
     assert before.status() == 204
     assert client.unlock("/f", token).status == 204
 

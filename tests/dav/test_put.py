@@ -11,11 +11,18 @@ from typing import Any
 
 import pytest
 
+from davfusion.cache.listing import Freshness
 from davfusion.cache.share import CacheSettings, Share
 from davfusion.cache.space import SpaceLimits
 from davfusion.dav.app import DavFusionApp
+from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.memory import MemoryStore
-from tests.dav.client import Client, set_property
+from tests.dav.client import AtHand, Client, set_property
+
+
+@pytest.fixture(params=[AtHand, io.BytesIO], ids=["at-hand", "on-its-way"])
+def client(app: DavFusionApp, request: pytest.FixtureRequest) -> Client:
+    return Client(app, body=request.param)
 
 
 def names(client: Client, url: str = "/") -> list[str]:
@@ -224,3 +231,33 @@ def test_a_small_body_costs_few_statements(client: Client, share: Share, url: st
     begin, end = statements.index("BEGIN IMMEDIATE"), statements.index("COMMIT")
     assert begin <= before, statements[:begin]
     assert end - begin - 1 <= within, statements[begin:end]
+
+
+@pytest.mark.parametrize("body", [AtHand, io.BytesIO], ids=["at-hand", "on-its-way"])
+def test_what_somebody_else_has_put_meanwhile_is_seen_first(tmp_path: Path, body: type[io.BytesIO]) -> None:
+    store = MemoryStore()
+    calls: list[str] = []
+
+    def note(call: Call) -> Fault | None:
+        calls.append(call.verb)
+        return None
+
+    settings = CacheSettings(freshness=Freshness(revalidate_after=0.0))
+    share = Share(tmp_path / "state", FaultyStore(store, note), settings=settings)
+    client = Client(DavFusionApp({"/": share}), body=body)
+    assert client.propfind("/", depth="1").hrefs() == ["/"]
+    store.store_fileobject(io.BytesIO(b"theirs"), "/f")
+    calls.clear()
+    assert client.put("/f", b"ours").status == 204
+    assert calls, "the listing was too old to tell"
+    share.close()
+
+
+@pytest.mark.parametrize("body", [AtHand, io.BytesIO], ids=["at-hand", "on-its-way"])
+def test_a_body_that_is_no_small_one_is_a_file(tmp_path: Path, body: type[io.BytesIO]) -> None:
+    share = Share(tmp_path / "state", MemoryStore(), settings=CacheSettings(small=2))
+    client = Client(DavFusionApp({"/": share}), body=body)
+    assert [client.put("/f", b"one").status, client.put("/f", b"other").status] == [201, 204]
+    assert client.get("/f").body == b"other"
+    assert list((tmp_path / "state" / "incoming").iterdir()) == []
+    share.close()

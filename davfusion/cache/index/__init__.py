@@ -171,7 +171,8 @@ class Index:
         """Ask for a transaction and go on: those that one thread begins before it asks for results share a commit.
 
         What is returned is to be called, once, by any thread: it returns or raises as `write` does. When it is not
-        called, the change is made all the same, some time or never.
+        called, the change is made all the same, some time or never. Where `change` raises after it has changed
+        something, all fail that share its commit.
         """
         result = self._database.begin(lambda connection: change(self._view_inside(connection)))
 

@@ -123,8 +123,11 @@ class Database:
 
         What is returned is to be called, once, by any thread: it sees to the commit, of this and of all that was
         asked for until then, and returns or raises as `write` does. It waits for no companions.
+
+        `change` fails alone where it raises before it has changed a row. Later, all fail that are committed with it:
+        that spares each a savepoint.
         """
-        write = Write(change)
+        write = Write(change, savepoint=False)
         self._queue.append(write)
 
         def result() -> T:
@@ -221,13 +224,26 @@ class Database:
                 batch[0].result = batch[0].change(connection)
             else:
                 for write in batch:
-                    self._run(connection, write)
+                    if write.savepoint:
+                        self._run(connection, write)
+                    else:
+                        self._run_unsaved(connection, write)
             connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
         self._commits += 1
+
+    @staticmethod
+    def _run_unsaved(connection: sqlite3.Connection, write: Write[Any]) -> None:
+        before = connection.total_changes
+        try:
+            write.result = write.change(connection)
+        except BaseException as error:
+            write.error = error
+            if connection.total_changes != before or not connection.in_transaction:
+                raise
 
     def _run(self, connection: sqlite3.Connection, write: Write[Any]) -> None:
         connection.execute("SAVEPOINT change")

@@ -33,10 +33,12 @@ class Signal:
 class Write(Generic[T]):
     """One requested transaction and, once committed or failed, its outcome."""
 
-    __slots__ = ("awaited", "change", "done", "error", "result", "signal")
+    __slots__ = ("awaited", "change", "done", "error", "result", "savepoint", "signal")
 
-    def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
+    def __init__(self, change: Callable[[sqlite3.Connection], T], *, savepoint: bool = True) -> None:
         self.change = change
+        self.savepoint = savepoint
+        """It can be rolled back alone, whatever it has done."""
         self.done = False
         self.awaited = False
         """A thread waits for it, or is about to."""
