@@ -33,6 +33,7 @@ _NUMBER = re.compile(r"[0-9]{1,25}", re.ASCII)
 
 def put(request: Request) -> Pending:
     """201 or 204 with the new entity tag, once the content is durable: that is waited for by what is returned."""
+    share = request.share
     _check_headers(request)
     preconditions = Preconditions(request)
     unseen = _may_go_unseen(request, preconditions)
@@ -43,10 +44,10 @@ def put(request: Request) -> Pending:
     length = announced_length(request.environ)
     expected = _expected_length(request, length)
     _check_space(request, expected)
-    incoming = request.share.receive(expected)
+    incoming = share.receive(expected)
     try:
         _receive(request.environ, incoming, length=length, expected=expected)
-        begin = request.share.begin_put_unseen if unseen else request.share.begin_put
+        begin = share.begin_put_unseen if unseen else share.begin_put
         committed = begin(path, incoming, guard=preconditions.guard(placing(path)), modified=modified,
                           media_type=_media_type(request))
     except BaseException:
@@ -59,7 +60,7 @@ def put(request: Request) -> Pending:
                 node, created = committed()
             except UnsettledError:
                 _check_place(request, preconditions)
-                node, created = request.share.put(
+                node, created = share.put(
                     request.path, incoming, guard=preconditions.guard(placing(request.path)), modified=modified,
                     media_type=_media_type(request))
         return empty(201 if created else 204, _validators(node, modified_accepted=modified is not None))

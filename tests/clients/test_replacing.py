@@ -110,6 +110,7 @@ def test_a_closed_terminal_ends_the_server_in_order(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have it ignored, as nohup does
         os.execv(COMMAND[0], [*COMMAND, "serve", str(tmp_path / "store"), "--port", "0", "--state",
                               str(tmp_path / "state")])
     shown = b""

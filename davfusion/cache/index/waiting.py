@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -22,8 +21,10 @@ class Signal:
 
     def set(self) -> None:
         """Wake the thread, or keep it from waiting next time."""
-        with contextlib.suppress(RuntimeError):  # it is set already
+        try:  # noqa: SIM105 -- it costs a quarter of suppress(), and comes with every write
             self._lock.release()
+        except RuntimeError:  # it is set already
+            pass
 
     def wait(self, seconds: float) -> None:
         """Wait until it is set, at most so long, and reset it."""
