@@ -87,3 +87,28 @@ def cost(app: DavFusionApp, method: str, path: str, body: bytes, headers: dict[s
         assert client.request(method, path, body, headers).status in (200, 207)
     environ = client.environ(method, path, body, headers)
     return calls(lambda: app(environ, lambda *_: None))
+
+
+def test_a_small_upload_is_cheap(filled: Share) -> None:
+    """Nothing is looked up before its transaction, and that has five statements of its own."""
+    app = DavFusionApp({"/": filled})
+    client = Client(app)
+
+    def put() -> None:
+        result = app(client.environ("PUT", "/d/f0", b"x" * 4096, {}), lambda *_: None)
+        b"".join(result)
+        result.close()  # type: ignore[attr-defined]
+
+    put()
+    assert calls(put) <= 340
+    looked_up: list[str] = []
+    written: list[str] = []
+    database = filled.index._database
+    database.reader().set_trace_callback(looked_up.append)
+    database._writer.set_trace_callback(written.append)
+    put()
+    database.reader().set_trace_callback(None)
+    database._writer.set_trace_callback(None)
+    assert looked_up == []
+    assert [statement.split()[0] for statement in written] == [
+        "BEGIN", "SELECT", "SELECT", "INSERT", "INSERT", "UPDATE", "COMMIT"]
