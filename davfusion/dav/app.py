@@ -104,8 +104,12 @@ class DavFusionApp(WsgiDAVApp):  # type: ignore[misc]  # WsgiDAV has no types
         return self._root.answer(environ, principal)
 
     def _request(self, environ: dict[str, Any], location: Location, principal: Principal) -> Request:
-        return Request(environ, environ["REQUEST_METHOD"], location, principal, self.mounts, self.settings,
-                       self._rendered[location.place], self._files[location.place])
+        method: str = environ["REQUEST_METHOD"]
+        request = Request(environ, method, location.share, location, principal, self.mounts, self.settings,
+                          self._rendered[location.place], self._files[location.place])
+        if method != "PUT":  # which does so itself if it has to
+            request.look_up()
+        return request
 
 
 class LateAnswer:

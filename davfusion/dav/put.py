@@ -111,6 +111,7 @@ def _check_headers(request: Request) -> None:
 
 def _check_place(request: Request, preconditions: Preconditions) -> None:
     """Look up what is there, and refuse what can be refused."""
+    request.look_up()
     if request.node is not None and request.node.is_folder:
         raise HttpError(405, "A folder is here", headers=[allow(request)])
     if request.location.ends_in_slash:

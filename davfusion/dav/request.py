@@ -56,11 +56,12 @@ class DavSettings:
 class Request:
     """One request to a share. Nobody changes it; it is not frozen because a frozen one takes thrice as long to make.
 
-    `path` and `node` are looked up, which may raise StoreError, when one of them is asked for first.
+    `path` and `node` are there once `look_up` was called.
     """
 
     environ: Environ
     method: str
+    share: Share
     location: Location
     principal: Principal
     mounts: Mounts
@@ -74,13 +75,8 @@ class Request:
     node: Node | None = field(init=False)
     """What is there; None: certainly nothing."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("path", "node"):
-            raise AttributeError(name)
-        self._look_up()
-        return getattr(self, name)
-
-    def _look_up(self) -> None:
+    def look_up(self) -> None:
+        """Find what the URL names. Raises StoreError when the store had to be asked."""
         location = self.location
         look_up = spelled_place if self.method in ("PUT", "MKCOL") else spelled_path
         try:
@@ -90,11 +86,6 @@ class Request:
                 raise
             # What the server can do does not depend on a store that is away.
             self.path, self.node = location.path, None
-
-    @property
-    def share(self) -> Share:
-        """The share that the URL names."""
-        return self.location.share
 
     def header(self, name: str) -> str | None:
         """A header by its WSGI name without `HTTP_`, or None."""
