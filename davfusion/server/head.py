@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from davfusion.server.errors import BadRequest
+from davfusion.server.recent import Recent
 from davfusion.server.settings import ServerSettings
 from davfusion.server.target import CONTROLS, parse_target, valid_authority
 
@@ -21,6 +22,10 @@ _VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _MAX_KNOWN_NAMES = 1024
 _MAX_KNOWN_LENGTH = 64
+_KEPT = 256
+"""Heads, and blocks of fields, that are kept at hand: clients send the same ones again and again."""
+_LONGEST_KEPT = 1024
+"""Bytes of a head that is kept, or of a block of fields."""
 
 # Joining repeated fields with a comma (RFC 9110 section 5.3) would change what these say.
 _ONCE = frozenset(
@@ -87,24 +92,35 @@ class HeadParser:
         self._max_headers = settings.max_headers
         # A plain dict is enough: entries are only added, each is right whoever adds it.
         self._keys: dict[str, str] = {}
+        self._heads: Recent[bytes, RequestHead] = Recent(_KEPT)
+        self._blocks: Recent[tuple[bytes, bool], Fields] = Recent(_KEPT)
 
-    def parse(self, raw: bytes, known: Fields | None = None) -> RequestHead:
+    def parse(self, raw: bytes) -> RequestHead:
         """Parse a head without the blank line that ends it; BadRequest where it is refused.
 
-        `known` are fields that were parsed before: where the same ones came again they are taken over.
+        The same bytes give the same object, as a rule, and so do the same header lines.
         """
+        head = self._heads.values.get(raw)
+        if head is not None:
+            return head
+        head = self._parse(raw)
+        return self._heads.keep(raw, head) if len(raw) <= _LONGEST_KEPT else head
+
+    def _parse(self, raw: bytes) -> RequestHead:
         line, _, block = raw.partition(b"\r\n")
         method, target, protocol, http11 = self._request_line(line.decode("latin-1"))
         if len(raw) > self._max_head:
             raise _too_large()
         path, query, authority = parse_target(method, target)
-        if authority is not None:
-            fields = self._parse_fields(block, http11, authority)
-        elif known is not None and known.block == block and known.http11 is http11:
-            fields = known
-        else:
-            fields = self._parse_fields(block, http11, None)
+        fields = self._fields(block, http11) if authority is None else self._parse_fields(block, http11, authority)
         return RequestHead(method, target, path, query, protocol, fields)
+
+    def _fields(self, block: bytes, http11: bool) -> Fields:
+        fields = self._blocks.values.get((block, http11))
+        if fields is not None:
+            return fields
+        fields = self._parse_fields(block, http11, None)
+        return self._blocks.keep((block, http11), fields) if len(block) <= _LONGEST_KEPT else fields
 
     def _parse_fields(self, block: bytes, http11: bool, authority: str | None) -> Fields:
         lines = block.decode("latin-1").split("\r\n") if block else []

@@ -54,20 +54,18 @@ class ServerIdentity:
         self._second = 0
         self._lines = ""
         # Entries are only added, and each is right whoever adds it.
-        self._kinds: dict[str, _Kind] = {}
+        self.kinds: dict[str, _Kind] = {}
+        """What the response headers of these names are to us, as `kind` found them so far."""
         self._statuses: set[str] = set()
 
     def kind(self, name: str) -> _Kind:
         """What a response header of this name is to us; ValueError for one that no application may set."""
-        kind = self._kinds.get(name)
-        if kind is not None:
-            return kind
         lower = name.lower()
         if lower in _HOP_BY_HOP:
             raise ValueError(f"the application set the hop-by-hop header {name}")
         kind = _KINDS.get(lower, _Kind.PLAIN)
-        if len(self._kinds) < _MAX_KNOWN and len(name) <= _MAX_KNOWN_LENGTH:
-            self._kinds[name] = kind
+        if len(self.kinds) < _MAX_KNOWN and len(name) <= _MAX_KNOWN_LENGTH:
+            self.kinds[name] = kind
         return kind
 
     def check_status(self, status: str) -> None:
@@ -235,9 +233,10 @@ class Response:
         if self.status is None:
             raise RuntimeError("the application gave a body before it called start_response")
         identity = self._identity
+        known = identity.kinds
         fields: list[str] = []
         for name, value in self._headers:
-            kind = identity.kind(name)
+            kind = known.get(name) or identity.kind(name)
             if kind is _PLAIN:
                 fields.append(f"{name}: {value}\r\n")
             elif kind is _Kind.LENGTH:
