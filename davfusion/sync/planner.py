@@ -44,9 +44,13 @@ def plan(situation: Situation) -> Step:
 def _plan_file(here: Situation) -> Step:
     if here.path is None:
         return _remove_file(here)
-    if here.synced is not None and here.synced.path == here.path:
-        return _update_file(here)
-    return _place_file(here)
+    return _update_file(here) if _is_in_place(here) else _place_file(here)
+
+
+def _is_in_place(here: Situation) -> bool:
+    """Whether the object is where it should be; not while another folder has the name of its own, and is to go."""
+    above_in_place = here.blocked_by is None or not here.can.folders
+    return here.synced is not None and here.synced.path == here.path and above_in_place
 
 
 def _remove_file(here: Situation) -> Step:
@@ -128,7 +132,7 @@ def _plan_folder(here: Situation) -> Step:
         return _remove_folder(here)
     if here.synced is None:
         return _add_folder(here)
-    if here.synced.path == here.path:
+    if _is_in_place(here):
         return _settle_folder(here)
     return _rename_folder(here)
 

@@ -415,3 +415,29 @@ def test_what_a_small_file_costs_the_index(make_office: MakeOffice) -> None:
     assert office.settled()
     assert steps == files
     assert len(statements) <= 34 * files, f"{len(statements) / files} a file"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["as it was", "saved anew"])
+def test_what_goes_into_the_folder_that_takes_the_place_of_its_own(
+        make_office: MakeOffice, store: Observed, again: bool) -> None:
+    """Its path is the same as before, and yet the store holds it in a folder that has to go."""
+    office = make_office(store)
+    share = office.share
+    for folder in ("/a", "/b"):
+        share.make_folder(folder)
+        save(share, f"{folder}/own", folder.encode())
+    save(share, "/a/f", b"f")
+    share.make_folder("/a/sub")
+    save(share, "/a/sub/g", b"g")
+    office.carry_all()
+    share.move("/a/f", "/b/f", overwrite=True)
+    share.move("/a/sub", "/b/sub", overwrite=True)
+    share.move("/b", "/a", overwrite=True)
+    if again:
+        save(share, "/a/f", b"anew")
+    office.carry_all()
+    inside = {"/a/f": b"anew" if again else b"f", "/a/own": b"/b", "/a/sub": None, "/a/sub/g": b"g"}
+    assert stored(store) == {"/a": None, **inside}
+    root = share.find("/")
+    assert root is not None
+    assert {node.path for node in share.walk(root)} == {"/a", *inside}
