@@ -44,12 +44,12 @@ class Arrival:
             return self._body_since + self._stream.incoming.allowance()
         return None if self.head_since is None else self.head_since + self._head_timeout
 
-    def come(self) -> bool:
+    def come(self, known: Fields | None) -> bool:
         """Take in what has arrived; whether a request is there to be answered.
 
-        Raises BadRequest, or OSError where the connection broke.
+        `known` are the fields of an earlier request. Raises BadRequest, or OSError where the connection broke.
         """
-        return (self.head is not None or self._head_came()) and self._body_came()
+        return (self.head is not None or self._head_came(known)) and self._body_came()
 
     def take(self) -> RequestHead | None:
         """The head of the request that is there; the next one can come."""
@@ -64,7 +64,7 @@ class Arrival:
         self._stream.incoming.exhaust()
         return True
 
-    def _head_came(self) -> bool:
+    def _head_came(self, known: Fields | None) -> bool:
         stream = self._stream
         buffer = stream.buffer
         if not buffer:
@@ -72,7 +72,7 @@ class Arrival:
             if data is None:
                 return False
             if data.endswith(_HEAD_END) and data.find(_HEAD_END) == len(data) - 4 and data[0] != 0x0D:
-                return self._begin(data[:-4])
+                return self._begin(data[:-4], known)
             self.ended = not data
             buffer += data
         start = 0
@@ -85,7 +85,7 @@ class Arrival:
             if end >= 0:
                 raw = bytes(buffer[:end])
                 del buffer[: end + 4]
-                return self._begin(raw)
+                return self._begin(raw, known)
             if buffer:
                 self._parser.check_partial(buffer)
             start = max(len(buffer) - 3, 0)
@@ -97,11 +97,11 @@ class Arrival:
             self.ended = size == 0
         return False
 
-    def _begin(self, raw: bytes) -> bool:
+    def _begin(self, raw: bytes, known: Fields | None) -> bool:
         """Begin a request, given its head without the blank line; True."""
         self.head_since = None
         self._blank_skipped = False
-        self.head = self._parser.parse(raw)
+        self.head = self._parser.parse(raw, known)
         self._stream.incoming.reset()
         self._stream.outgoing.reset()
         return True

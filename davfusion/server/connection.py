@@ -134,7 +134,7 @@ class FusionConnection:
         if self._shaking_hands:
             return Turn.WORK
         try:
-            if self._arrival.come():
+            if self._arrival.come(self._fields):
                 return Turn.ANSWER
             return Turn.CLOSE if self._arrival.ended else Turn.REST
         except BadRequest as bad:

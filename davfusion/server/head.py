@@ -26,6 +26,7 @@ _KEPT = 256
 """Heads, and blocks of fields, that are kept at hand: clients send the same ones again and again."""
 _LONGEST_KEPT = 1024
 """Bytes of a head that is kept, or of a block of fields."""
+_CREDENTIALS = frozenset(("HTTP_AUTHORIZATION", "HTTP_COOKIE", "HTTP_PROXY_AUTHORIZATION"))
 
 # Joining repeated fields with a comma (RFC 9110 section 5.3) would change what these say.
 _ONCE = frozenset(
@@ -95,24 +96,30 @@ class HeadParser:
         self._heads: Recent[bytes, RequestHead] = Recent(_KEPT)
         self._blocks: Recent[tuple[bytes, bool], Fields] = Recent(_KEPT)
 
-    def parse(self, raw: bytes) -> RequestHead:
+    def parse(self, raw: bytes, known: Fields | None = None) -> RequestHead:
         """Parse a head without the blank line that ends it; BadRequest where it is refused.
 
-        The same bytes give the same object, as a rule, and so do the same header lines.
+        The same bytes give the same object, as a rule, and so do the same header lines. Credentials are not kept here:
+        `known` are fields that the caller has from before, which are taken over where the same ones came again.
         """
         head = self._heads.values.get(raw)
         if head is not None:
             return head
-        head = self._parse(raw)
-        return self._heads.keep(raw, head) if len(raw) <= _LONGEST_KEPT else head
+        head = self._parse(raw, known)
+        return self._heads.keep(raw, head) if _may_be_kept(raw, head.fields) else head
 
-    def _parse(self, raw: bytes) -> RequestHead:
+    def _parse(self, raw: bytes, known: Fields | None) -> RequestHead:
         line, _, block = raw.partition(b"\r\n")
         method, target, protocol, http11 = self._request_line(line.decode("latin-1"))
         if len(raw) > self._max_head:
             raise _too_large()
         path, query, authority = parse_target(method, target)
-        fields = self._fields(block, http11) if authority is None else self._parse_fields(block, http11, authority)
+        if authority is not None:
+            fields = self._parse_fields(block, http11, authority)
+        elif known is not None and known.block == block and known.http11 is http11:
+            fields = known
+        else:
+            fields = self._fields(block, http11)
         return RequestHead(method, target, path, query, protocol, fields)
 
     def _fields(self, block: bytes, http11: bool) -> Fields:
@@ -120,7 +127,7 @@ class HeadParser:
         if fields is not None:
             return fields
         fields = self._parse_fields(block, http11, None)
-        return self._blocks.keep((block, http11), fields) if len(block) <= _LONGEST_KEPT else fields
+        return self._blocks.keep((block, http11), fields) if _may_be_kept(block, fields) else fields
 
     def _parse_fields(self, block: bytes, http11: bool, authority: str | None) -> Fields:
         lines = block.decode("latin-1").split("\r\n") if block else []
@@ -207,6 +214,10 @@ class HeadParser:
         if len(self._keys) < _MAX_KNOWN_NAMES and len(name) <= _MAX_KNOWN_LENGTH:
             self._keys[name] = key
         return key
+
+
+def _may_be_kept(raw: bytes, fields: Fields) -> bool:
+    return len(raw) <= _LONGEST_KEPT and _CREDENTIALS.isdisjoint(fields.headers)
 
 
 def _framing(headers: dict[str, str], http11: bool) -> tuple[int, bool]:

@@ -35,3 +35,13 @@ def test_a_long_head_is_not_kept() -> None:
     parser = HeadParser(ServerSettings(host="h", port=1))
     raw = b"GET /a HTTP/1.1\r\nHost: h\r\nX-Note: " + b"x" * 2000
     assert parser.parse(raw) is not parser.parse(raw)
+
+
+def test_credentials_stay_with_their_connection() -> None:
+    parser = HeadParser(ServerSettings(host="h", port=1))
+    raw = b"GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c2VjcmV0"
+    first = parser.parse(raw)
+    assert first.fields.headers["HTTP_AUTHORIZATION"] == "Basic c2VjcmV0"
+    assert not parser._heads.values and not parser._blocks.values
+    assert parser.parse(raw, first.fields).fields is first.fields
+    assert parser.parse(raw).fields is not first.fields
