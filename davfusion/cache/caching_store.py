@@ -21,9 +21,10 @@ from davfusion.cache.errors import (
     NoSuchNodeError,
     TreeError,
 )
+from davfusion.cache.guard import TreeView
 from davfusion.cache.index import View
 from davfusion.cache.node import Node
-from davfusion.cache.share import Share, TreeView
+from davfusion.cache.share import Share
 from davfusion.cache.transparent import TransparentStore
 from davfusion.store.errors import (
     AlreadyExistsError,

@@ -8,30 +8,29 @@ from __future__ import annotations
 
 import logging
 import secrets
-import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import NoReturn, Protocol
 
 from davfusion.cache import tree
 from davfusion.cache.allowance import Allowance
 from davfusion.cache.contents import SMALL, ContentFiles
-from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError, UnsettledError
+from davfusion.cache.errors import LockConflictError, NoParentError, NoSuchNodeError
 from davfusion.cache.fetch import Fetcher
 from davfusion.cache.finding import Finder
 from davfusion.cache.flusher import Flusher
 from davfusion.cache.generation import Generation
+from davfusion.cache.guard import Guard
 from davfusion.cache.incoming import Incoming
-from davfusion.cache.index import Content, Durability, Index, LockRow, View
+from davfusion.cache.index import Durability, Index, LockRow, View
 from davfusion.cache.index.paths import Member
 from davfusion.cache.layout import Layout, PlainLayout
 from davfusion.cache.listing import Freshness
 from davfusion.cache.measured import Measured
 from davfusion.cache.node import Lock, Node, PropertyChange, Quota
 from davfusion.cache.opening import Opener
+from davfusion.cache.putting import Putting
 from davfusion.cache.reader import Reader
 from davfusion.cache.space import Space, SpaceLimits
 from davfusion.cache.statistics import AccessCounter
@@ -57,23 +56,6 @@ class CacheSettings:
 
 QUOTA_RECHECK = 0.5
 """Seconds for which measured quota is relied upon for bodies that it leaves plenty of room for."""
-
-
-class TreeView(Protocol):
-    """The local tree as one write transaction sees it; handed to guards. All paths are local paths."""
-
-    def find(self, path: str) -> Node | None:
-        """The node at the path."""
-
-    def locks_on(self, path: str) -> list[Lock]:
-        """Locks that cover the path, mapped or not: its own, and those of depth infinity above it."""
-
-    def locks_under(self, path: str) -> list[Lock]:
-        """Locks whose root is strictly below the path."""
-
-
-Guard = Callable[[TreeView], None]
-"""Runs inside the write transaction, before the change; what it raises rolls back and reaches the caller."""
 
 
 class Share:
@@ -103,6 +85,7 @@ class Share:
         self.generation = Generation(turns=self.index.turns, data_version=self.index.data_version)
         self._finder = Finder(self.index, self.lister, self.generation,
                               revalidate_after=self.settings.freshness.revalidate_after)
+        self._putting = Putting(self.index, self.files, self._finder, upload_delay=self.settings.upload_delay)
         self._quota = Measured(self._measure_quota)
         self._allowance = Allowance(QUOTA_RECHECK)
         self.flusher = None if flush else Flusher(self.index, self.files)
@@ -241,56 +224,16 @@ class Share:
         Those that are begun by one thread before it asks for what came of them share one commit. The body is not the
         caller's any more.
         """
-        return self._begin_put(path, incoming, partial(_check, guard), modified=modified, media_type=media_type)
+        return self._putting.begin(path, incoming, guard=guard, modified=modified, media_type=media_type)
 
     def begin_put_unseen(self, path: str, incoming: Incoming, *, guard: Guard, modified: float | None = None,
                          media_type: str | None = None) -> Callable[[], tuple[Node, bool]]:
-        """As `begin_put`, to a path that was not looked up, in any spelling.
+        """As `begin_put`, to a path that was not looked up, in any spelling. The guard must ask for nothing but locks.
 
         What is returned raises UnsettledError, and the body is still the caller's, where what is known does not tell
         that it is a file's; also where the body is not in memory.
         """
-        def check(view: View) -> None:
-            self._check_settled(view, path)
-            guard(view)
-
-        if incoming.in_memory is None:
-            return partial(_refuse, path)
-        return self._begin_put(path, incoming, check, modified=modified, media_type=media_type)
-
-    def _check_settled(self, view: View, path: str) -> None:
-        chain, depth = view.nodes.chain(path), path.count("/")
-        if path == "/" or not self._finder.settles(chain, depth) or (len(chain) > depth and chain[depth].is_folder):
-            _refuse(path)
-
-    def _begin_put(self, path: str, incoming: Incoming, check: Callable[[View], None], *, modified: float | None,
-                   media_type: str | None) -> Callable[[], tuple[Node, bool]]:
-        file = self.files.publish(incoming) if incoming.in_memory is None else None
-
-        def change(view: View) -> tuple[Node, bool]:
-            # All that can refuse it comes before the first row is changed: see Index.begin.
-            check(view)
-            where = tree.place_of_file(view, path)
-            content = _insert(view, incoming, file)
-            node = tree.put_file(view, where, path, content, modified=_or_now(modified, view),
-                                 media_type=media_type, due=self._due(view))
-            return node, where.occupant is None
-
-        # One in a file has flushed it and may as well wait for others that did: `write` gathers them.
-        committed = self.index.begin(change) if file is None else partial(self.index.write, change)
-
-        def done() -> tuple[Node, bool]:
-            try:
-                outcome = committed()
-            except sqlite3.Error:
-                raise  # whether the row is on the disk is not known: if it is not, the file is swept as an orphan
-            except Exception:
-                if file is not None:
-                    self.files.remove(file)
-                raise
-            incoming.release()
-            return outcome
-        return done
+        return self._putting.begin_unseen(path, incoming, guard=guard, modified=modified, media_type=media_type)
 
     # -- properties -------------------------------------------------------------------------------
 
@@ -331,9 +274,8 @@ class Share:
             _check_conflicts(view, path, exclusive=exclusive, infinite=infinite)
             created = None
             if view.find(path) is None:
-                where = tree.place(view, path)
-                empty = view.contents.receive_small(b"", view.now())
-                tree.put_file(view, where, path, empty, modified=view.now(), media_type=None, due=self._due(view))
+                empty, = view.contents.receive_small([b""], view.now())
+                tree.put_files(view, [tree.Save(tree.place(view, path), empty, view.now())], due=self._due(view))
                 created = view.find(path)
             row = LockRow(
                 token=f"opaquelocktoken:{secrets.token_hex(16)}", node=_found(view, path).id, exclusive=exclusive,
@@ -426,23 +368,11 @@ def _or_now(modified: float | None, view: View) -> float:
     return view.now() if modified is None else modified
 
 
-def _refuse(path: str) -> NoReturn:
-    raise UnsettledError("It is not known what is here", path)
-
-
 def _found(view: View, path: str) -> Node:
     node = view.find(path)
     if node is None:
         raise NoSuchNodeError("Nothing has this name", path)
     return node
-
-
-def _insert(view: View, incoming: Incoming, file: str | None) -> Content:
-    """A content of the bytes that came in: in the index when they are in memory, else in the cache file."""
-    if file is None:
-        return view.contents.receive_small(incoming.in_memory or b"", view.now())
-    return view.contents.receive_file(incoming.size, file, view.now(), flushed=incoming.checksum is None,
-                                      checksum=incoming.checksum)
 
 
 def _check_conflicts(view: View, path: str, *, exclusive: bool, infinite: bool) -> None:

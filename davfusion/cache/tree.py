@@ -7,11 +7,12 @@ is no longer reachable from the root and goes in batches later (`sync`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from davfusion.cache.errors import IntoItselfError, NodeExistsError, NoParentError, NoSuchNodeError, WrongKindError
-from davfusion.cache.index import Content, LockRow, Record, View
-from davfusion.cache.node import ROOT_ID, Node
+from davfusion.cache.index import Content, LockRow, NewFile, Record, SavedAgain, SavedFile, View
+from davfusion.cache.node import ROOT_ID
 from davfusion.store.interface import split
 
 _FRESH = {"attempts": 0, "problem": None, "parked": 0}
@@ -20,8 +21,7 @@ LONGEST_WAIT = 12
 """Delays of an upload after which a file goes to the store although it is saved again and again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """Where something is to be put: the parent folder, the name, and what is there now."""
 
     parent: Record
@@ -29,42 +29,48 @@ class Placement:
     occupant: Record | None
 
 
+class Save(NamedTuple):
+    """A content for the file at a place for one."""
+
+    where: Placement
+    content: Content
+    modified: float
+    media_type: str | None = None
+
+
 def place(view: View, path: str) -> Placement:
     """Find the place for `path`. Raises NoParentError, and NodeExistsError for the root."""
+    return placement(path, view.nodes.chain(path))
+
+
+def placement(path: str, chain: Sequence[Record]) -> Placement:
+    """As `place`, given the nodes from the root down to `path`, as far as they exist."""
     if path == "/":
         raise NodeExistsError("The share itself cannot be replaced", path)
-    chain = view.nodes.chain(path)
     depth = path.count("/")
     if len(chain) < depth or not chain[depth - 1].is_folder:
         raise NoParentError("The folder that should hold it does not exist", path)
     return Placement(chain[depth - 1], split(path)[1], chain[depth] if len(chain) > depth else None)
 
 
-def place_of_file(view: View, path: str) -> Placement:
-    """As `place`, for a file. Raises WrongKindError too, when a folder is there."""
-    where = place(view, path)
+def placement_of_file(path: str, chain: Sequence[Record]) -> Placement:
+    """As `placement`, for a file. Raises WrongKindError too, when a folder is there."""
+    where = placement(path, chain)
     if where.occupant is not None and where.occupant.is_folder:
         raise WrongKindError("A folder has this name", path)
     return where
 
 
-def put_file(view: View, where: Placement, path: str, content: Content, *, modified: float, media_type: str | None,
-             due: float) -> Node:
-    """Point the file at `path`, at a place for a file, to a content; returns it as it is then."""
-    before = where.occupant
-    waiting = created = view.now()
-    if before is None:
-        node = view.nodes.insert(
-            folder=0, parent=where.parent.id, name=where.name, content=content.id, modified=modified, created=created,
-            media_type=media_type, due=due, waiting=waiting)
-    else:
-        node, created = before.id, before.created
-        due, waiting = _patience(before, due=due, now=waiting)
-        if before.content is not None and not content.flushed:
-            view.contents.note_replaced(content.id, before.content)
-        view.nodes.update(
-            node, content=content.id, modified=modified, media_type=media_type, due=due, waiting=waiting, **_FRESH)
-    return view.saved(node, path, content, modified=modified, created=created, media_type=media_type)
+def put_files(view: View, saves: Sequence[Save], *, due: float) -> list[SavedFile]:
+    """Point files, each at another place, to contents; returns them as they are then, in the same order."""
+    now = view.now()
+    new = [_new_file(save, due=due, now=now) for save in saves if save.where.occupant is None]
+    again = [_saved_again(view, save, save.where.occupant, due=due, now=now)
+             for save in saves if save.where.occupant is not None]
+    if again:
+        view.nodes.save_files(again)
+    ids = iter(view.nodes.insert_files(new) if new else ())
+    return [_saved_file(save, save.where.occupant, ids, now) for save in saves]
 
 
 def make_folder(view: View, path: str, *, modified: float, due: float) -> int:
@@ -149,6 +155,23 @@ def _patience(before: Record, *, due: float, now: float) -> tuple[float, float]:
         return due, now
     latest = before.due if before.attempts else before.waiting + LONGEST_WAIT * (due - now)
     return min(due, latest), before.waiting
+
+
+def _new_file(save: Save, *, due: float, now: float) -> NewFile:
+    where = save.where
+    return NewFile(where.parent.id, where.name, save.content.id, save.modified, now, save.media_type, due, now)
+
+
+def _saved_again(view: View, save: Save, before: Record, *, due: float, now: float) -> SavedAgain:
+    due, waiting = _patience(before, due=due, now=now)
+    if before.content is not None and not save.content.flushed:
+        view.contents.note_replaced(save.content.id, before.content)
+    return SavedAgain(save.content.id, save.modified, save.media_type, due, waiting, before.id)
+
+
+def _saved_file(save: Save, before: Record | None, new_ids: Iterator[int], now: float) -> SavedFile:
+    node, created = (next(new_ids), now) if before is None else (before.id, before.created)
+    return SavedFile(node, save.content, save.modified, created, save.media_type, before is None)
 
 
 def _source(view: View, source: str, destination: str) -> Record:

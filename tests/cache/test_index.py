@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -347,9 +347,14 @@ def test_an_index_without_turns_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     second.close()
 
 
+def add_all(connection: sqlite3.Connection, amounts: Sequence[int]) -> list[int | Exception]:
+    """Add each to the number of x; 0 is refused."""
+    return [add("x", amount)(connection) if amount else ValueError("refused") for amount in amounts]
+
+
 def test_what_one_thread_begins_before_it_asks_is_one_commit(database: Database) -> None:
     watching = sqlite3.connect(database._path)
-    asked = [database.begin(add("x", amount)) for amount in (1, 2, 3)]
+    asked = [database.begin(add_all, amount) for amount in (1, 2, 3)]
     assert count(database, "x") == 0
     before = watching.execute("PRAGMA data_version").fetchone()
     assert asked[2]() == 3
@@ -361,11 +366,23 @@ def test_what_one_thread_begins_before_it_asks_is_one_commit(database: Database)
     watching.close()
 
 
-def test_what_was_begun_fails_alone(database: Database) -> None:
-    def refuse(connection: sqlite3.Connection) -> None:
-        raise ValueError("refused")
+def test_what_was_begun_next_to_each_other_is_changed_by_one_call(database: Database) -> None:
+    called: list[tuple[str, list[str]]] = []
 
-    first, refused, last = database.begin(add("x")), database.begin(refuse), database.begin(add("x"))
+    def note(kind: str) -> Callable[[sqlite3.Connection, Sequence[str]], Sequence[str]]:
+        def change(connection: sqlite3.Connection, items: Sequence[str]) -> Sequence[str]:
+            called.append((kind, list(items)))
+            return items
+        return change
+
+    some, other = note("some"), note("other")
+    asked = [database.begin(change, item) for change, item in ((some, "a"), (some, "b"), (other, "c"), (some, "d"))]
+    assert [result() for result in asked] == ["a", "b", "c", "d"]
+    assert called == [("some", ["a", "b"]), ("other", ["c"]), ("some", ["d"])]
+
+
+def test_what_is_refused_is_refused_alone(database: Database) -> None:
+    first, refused, last = (database.begin(add_all, amount) for amount in (1, 0, 1))
     assert (first(), last()) == (1, 1)
     with pytest.raises(ValueError, match="refused"):
         refused()
@@ -373,11 +390,11 @@ def test_what_was_begun_fails_alone(database: Database) -> None:
 
 
 def test_what_was_begun_and_fails_in_its_midst_fails_with_its_companions(database: Database) -> None:
-    def fail(connection: sqlite3.Connection) -> None:
+    def fail(connection: sqlite3.Connection, items: Sequence[None]) -> Sequence[None]:
         add("x", 100)(connection)
         raise ValueError("failed")
 
-    asked = [database.begin(add("x")), database.begin(fail), database.begin(add("x"))]
+    asked = [database.begin(add_all, 1), database.begin(fail, None), database.begin(add_all, 1)]
     for result in asked:
         with pytest.raises(ValueError, match="failed"):
             result()
@@ -387,10 +404,10 @@ def test_what_was_begun_and_fails_in_its_midst_fails_with_its_companions(databas
 
 def test_any_writer_commits_what_others_began_and_is_not_kept_by_them(database: Database) -> None:
     """Nobody waits for what was begun: who comes next commits it, and who waits is woken although others are first."""
-    begun = database.begin(add("begun"))
+    begun = database.begin(add_all, 10)
     database.write(add("x"))
-    assert count(database, "begun") == 1
-    assert begun() == 1
+    assert count(database, "x") == 11
+    assert begun() == 10
     entered, leave = threading.Event(), threading.Event()
 
     def hold(connection: sqlite3.Connection) -> None:
@@ -400,7 +417,7 @@ def test_any_writer_commits_what_others_began_and_is_not_kept_by_them(database: 
     with ThreadPoolExecutor(2) as threads:
         holding = threads.submit(database.write, hold)
         assert entered.wait(10)
-        database.begin(add("begun"))
+        database.begin(add_all, 10)
         waiting = threads.submit(database.write, add("x"))
         deadline = time.monotonic() + 10
         while len(database._queue) < 2 and time.monotonic() < deadline:
@@ -408,4 +425,4 @@ def test_any_writer_commits_what_others_began_and_is_not_kept_by_them(database: 
         leave.set()
         assert waiting.result(10) == 1
         holding.result(10)
-    assert (count(database, "begun"), count(database, "x")) == (2, 2)
+    assert count(database, "x") == 22

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -248,6 +249,10 @@ def test_properties_of_children_come_in_one_answer(tree: Share) -> None:
     assert tree.properties_of_children(folder) == {child.id: {"{n}p": b"1", "{n}q": b"2"}}
 
 
+def tokens_on(view: View, paths: Sequence[str]) -> list[list[str] | Exception]:
+    return [[each.token for each in view.locks_on(path)] for path in paths]
+
+
 def test_a_lock_whose_removal_is_rolled_back_counts_for_the_next_change_of_the_transaction(tree: Share) -> None:
     token = lock(tree, "/a/b/c").token
 
@@ -262,7 +267,7 @@ def test_a_lock_whose_removal_is_rolled_back_counts_for_the_next_change_of_the_t
             removed = threads.submit(tree.index.write, remove)
             while not database._queue and not removed.done():
                 time.sleep(0.001)
-            seen = tree.index.begin(lambda view: [each.token for each in view.locks_on("/a/b/c")])
+            seen = tree.index.together(tokens_on)("/a/b/c")
             assert len(database._queue) == 2, "one transaction"
         assert seen() == [token]
         with pytest.raises(LookupError):
@@ -270,9 +275,12 @@ def test_a_lock_whose_removal_is_rolled_back_counts_for_the_next_change_of_the_t
 
 
 def test_a_lock_counts_for_the_next_change_of_its_transaction(tree: Share) -> None:
-    free = tree.index.begin(lambda view: view.locks_on("/a/b/c"))
-    made = tree.index.begin(lambda view: view.locks.insert(
-        LockRow("token", view.nodes.chain("/a/b/c")[-1].id, exclusive=True, infinite=False, owner=b"", principal="me",
-                timeout=100.0, expires=view.now() + 100)))
-    seen = tree.index.begin(lambda view: [each.token for each in view.locks_on("/a/b/c")])
+    def insert(view: View, tokens: Sequence[str]) -> list[Exception | None]:
+        node = view.nodes.chain("/a/b/c")[-1].id
+        return [view.locks.insert(LockRow(
+            token, node, exclusive=True, infinite=False, owner=b"", principal="me", timeout=100.0,
+            expires=view.now() + 100)) for token in tokens]
+
+    look, make = tree.index.together(tokens_on), tree.index.together(insert)
+    free, made, seen = look("/a/b/c"), make("token"), look("/a/b/c")
     assert (free(), made(), seen()) == ([], None, ["token"])

@@ -100,7 +100,7 @@ def test_a_small_upload_is_cheap(filled: Share) -> None:
         result.close()  # type: ignore[attr-defined]
 
     put()
-    assert calls(put) <= 340
+    assert calls(put) <= 360
     looked_up: list[str] = []
     written: list[str] = []
     database = filled.index._database
@@ -112,3 +112,23 @@ def test_a_small_upload_is_cheap(filled: Share) -> None:
     assert looked_up == []
     assert [statement.split()[0] for statement in written] == [
         "BEGIN", "SELECT", "SELECT", "INSERT", "INSERT", "UPDATE", "COMMIT"]
+
+
+def test_small_uploads_that_come_together_are_cheaper(filled: Share) -> None:
+    app = DavFusionApp({"/": filled})
+    client = Client(app)
+
+    def put() -> None:
+        begun = [app(client.environ("PUT", f"/d/f{number}", b"x" * 4096, {}), lambda *_: None) for number in range(8)]
+        for result in begun:
+            b"".join(result)
+            result.close()  # type: ignore[attr-defined]
+
+    put()
+    assert calls(put) <= 8 * 270
+    written: list[str] = []
+    filled.index._database._writer.set_trace_callback(written.append)
+    put()
+    filled.index._database._writer.set_trace_callback(None)
+    assert [statement.split()[0] for statement in written] == [
+        "BEGIN", "SELECT", "SELECT", "SELECT", *["INSERT"] * 16, *["UPDATE"] * 8, "COMMIT"]

@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,14 +24,15 @@ from davfusion.cache.index.nodes import Nodes
 from davfusion.cache.index.objects import Objects, Place, StoredObject, Waiting
 from davfusion.cache.index.operations import Kind, Operation, Operations
 from davfusion.cache.index.paths import Member, Paths, Sight
-from davfusion.cache.index.record import Record
+from davfusion.cache.index.record import NewFile, Record, SavedAgain, SavedFile
 from davfusion.cache.node import ROOT_ID, Lock, Node
 from davfusion.store.errors import TemporaryError
 
 __all__ = [
-    "Content", "Durability", "Index", "JournalledNode", "Kind", "LockRow", "Operation", "Place", "Record",
-    "StoredObject", "View", "Waiting"]
+    "Content", "Durability", "Index", "JournalledNode", "Kind", "LockRow", "NewFile", "Operation", "Place", "Record",
+    "SavedAgain", "SavedFile", "StoredObject", "View", "Waiting"]
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 
@@ -74,18 +75,8 @@ class View:
         return Node(
             id=record.id or 0, path=path, is_folder=bool(record.is_folder), content=record.content,
             size=record.size or 0, modified=record.modified, created=record.created,
-            etag=self._etag("f" if record.is_folder else "", named or 0), media_type=record.media_type,
+            etag=_etag(self._nonce, "f" if record.is_folder else "", named or 0), media_type=record.media_type,
             dirty=bool(record.dirty))
-
-    def saved(self, node: int, path: str, content: Content, *, modified: float, created: float,
-              media_type: str | None) -> Node:
-        """The node of a file that was just given this content."""
-        return Node(
-            id=node, path=path, is_folder=False, content=content.id, size=content.size, modified=modified,
-            created=created, etag=self._etag("", content.id), media_type=media_type, dirty=True)
-
-    def _etag(self, kind: str, number: int) -> str:
-        return f'"{self._nonce}-{kind}{number:x}"'
 
     def locks_on(self, path: str) -> list[Lock]:
         """Locks that cover the path: its own, and those of depth infinity above it."""
@@ -167,21 +158,23 @@ class Index:
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
 
-    def begin(self, change: Callable[[View], T]) -> Callable[[], T]:
-        """Ask for a transaction and go on: those that one thread begins before it asks for results share a commit.
+    def together(self, change: Callable[[View, Sequence[Item]], Sequence[T | Exception]],
+                 ) -> Callable[[Item], Callable[[], T]]:
+        """Have changes of one kind made together. Returns what asks for that of one item, and goes on.
 
-        What is returned is to be called, once, by any thread: it returns or raises as `write` does. When it is not
-        called, the change is made all the same, some time or never. Where `change` raises after it has changed
-        something, all fail that share its commit.
+        Items that were asked for next to each other are handed to `change` at once, in their order, inside one
+        transaction. It returns what came of each: its result, or the exception that refuses it, for which nothing was
+        changed. What it raises itself fails all that is committed with it.
+
+        What asking returns is to be called, once, by any thread: it returns or raises as `write` does. When it is not
+        called, the change is made all the same, some time or never.
         """
-        result = self._database.begin(lambda connection: change(self._view_inside(connection)))
+        def changed(connection: sqlite3.Connection, items: Sequence[Item]) -> Sequence[T | Exception]:
+            return change(self._view_inside(connection), items)
 
-        def translated() -> T:
-            try:
-                return result()
-            except sqlite3.OperationalError as error:
-                raise _translated(error) from error
-        return translated
+        def begin(item: Item) -> Callable[[], T]:
+            return _translating(self._database.begin(changed, item))
+        return begin
 
     def _view_inside(self, connection: sqlite3.Connection) -> View:
         # The database gives its only writing connection to one change at a time.
@@ -189,6 +182,13 @@ class Index:
             self._inside = View(connection, nonce=self._nonce, clock=self._clock)
         self._inside.begin(self._database.era)
         return self._inside
+
+    def saved(self, path: str, file: SavedFile) -> Node:
+        """The node of a file that was saved at a local path, as it was then."""
+        content = file.content
+        return Node(
+            id=file.node, path=path, is_folder=False, content=content.id, size=content.size, modified=file.modified,
+            created=file.created, etag=_etag(self._nonce, "", content.id), media_type=file.media_type, dirty=True)
 
     def flush(self) -> None:
         """Put all commits on stable storage now, also where the durability does not ask for it."""
@@ -215,6 +215,15 @@ class Index:
         self._database.close()
 
 
+def _translating(result: Callable[[], T]) -> Callable[[], T]:
+    def translated() -> T:
+        try:
+            return result()
+        except sqlite3.OperationalError as error:
+            raise _translated(error) from error
+    return translated
+
+
 def _translated(error: sqlite3.OperationalError) -> Exception:
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_FULL:
@@ -236,6 +245,10 @@ def _begin(connection: sqlite3.Connection, now: float) -> str:
         operations.set_meta("nonce", nonce)
         Nodes(connection).update(ROOT_ID, modified=now, created=now)
     return nonce
+
+
+def _etag(nonce: str, kind: str, number: int) -> str:
+    return f'"{nonce}-{kind}{number:x}"'
 
 
 def _lock(row: LockRow, path: str) -> Lock:

@@ -84,15 +84,26 @@ class Contents:
             "WHERE content.id = ?", (content,)).fetchone()
         return None if row is None else (_content(row[:-1]), row[-1])
 
-    def receive_small(self, data: bytes | bytearray, used: float) -> Content:
-        """A new content from a client, whole in the index."""
-        size = len(data)
+    def receive_small(self, bodies: Sequence[bytes | bytearray], used: float) -> list[Content]:
+        """New contents from clients, whole in the index, in the order of their bodies."""
+        if not bodies:
+            return []
+        first = self._insert_small(len(bodies[0]), used)
+        contents = [Content(number, len(body), None, True, len(body), used, True, None, None)
+                    for number, body in enumerate(bodies, first)]
+        self._connection.executemany(
+            "INSERT INTO content (id, size, whole, held, used) VALUES (?, ?, 1, ?, ?)",
+            [(content.id, content.size, content.size, used) for content in contents[1:]])
+        self._connection.executemany(
+            "INSERT INTO small (content, bytes) VALUES (?, ?)",
+            [(number, body) for number, body in enumerate(bodies, first) if body])
+        return contents
+
+    def _insert_small(self, size: int, used: float) -> int:
         cursor = self._connection.execute(
             "INSERT INTO content (size, whole, held, used) VALUES (?, 1, ?, ?)", (size, size, used))
         assert cursor.lastrowid is not None
-        if data:
-            self._connection.execute("INSERT INTO small (content, bytes) VALUES (?, ?)", (cursor.lastrowid, data))
-        return Content(cursor.lastrowid, size, None, True, size, used, True, None, None)
+        return cursor.lastrowid
 
     def receive_file(self, size: int, file: str, used: float, *, flushed: bool, checksum: int | None) -> Content:
         """A new content from a client, whole in a cache file."""

@@ -19,12 +19,14 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from importlib import resources
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 from davfusion.cache.index.log import WriteAheadLog
 from davfusion.cache.index.turn import Turn
-from davfusion.cache.index.waiting import Signal, Write
+from davfusion.cache.index.waiting import Change, Signal, Together, Write
 
 log = logging.getLogger("davfusion.cache.index")
 
@@ -104,7 +106,7 @@ class Database:
                 self._readers.add(reader)
         return reader.connection
 
-    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+    def write(self, change: Change[T]) -> T:
         """Run `change` in a transaction; returns its result when it is committed and durable.
 
         What it raises rolls it back, alone, and is raised here. It must not wait for anything: the
@@ -118,19 +120,19 @@ class Database:
             self._gathered.set()
         return self._settle(write, self._gather)
 
-    def begin(self, change: Callable[[sqlite3.Connection], T]) -> Callable[[], T]:
-        """Ask for a transaction as `write` does and go on; it takes place with the next commit of this process.
+    def begin(self, together: Together, item: Any) -> Callable[[], Any]:
+        """Ask for a change of `item` and go on; it takes place with the next commit of this process.
+
+        Those that follow one another and were begun with an equal `together` are handed to it at once. What it raises
+        itself fails all that is committed with it: it has no savepoint.
 
         What is returned is to be called, once, by any thread: it sees to the commit, of this and of all that was
-        asked for until then, and returns or raises as `write` does. It waits for no companions.
-
-        `change` fails alone where it raises before it has changed a row. Later, all fail that are committed with it:
-        that spares each a savepoint.
+        asked for until then, and returns or raises what came of the item. It waits for no companions.
         """
-        write = Write(change, savepoint=False)
+        write: Write[Any] = Write(together=together, item=item)
         self._queue.append(write)
 
-        def result() -> T:
+        def result() -> Any:
             write.awaited = True
             return self._settle(write, _wait_for_nobody)
         return result
@@ -220,14 +222,10 @@ class Database:
         try:
             _execute_when_free(connection, "BEGIN IMMEDIATE")
             self.era += 1
-            if len(batch) == 1:
+            if len(batch) == 1 and batch[0].change is not None:
                 batch[0].result = batch[0].change(connection)
             else:
-                for write in batch:
-                    if write.savepoint:
-                        self._run(connection, write)
-                    else:
-                        self._run_unsaved(connection, write)
+                self._run_all(connection, batch)
             connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -235,17 +233,25 @@ class Database:
             raise
         self._commits += 1
 
+    def _run_all(self, connection: sqlite3.Connection, batch: list[Write[Any]]) -> None:
+        for together, writes in groupby(batch, key=attrgetter("together")):
+            if together is not None:
+                self._run_together(connection, together, list(writes))
+                continue
+            for write in writes:
+                self._run(connection, write)
+
     @staticmethod
-    def _run_unsaved(connection: sqlite3.Connection, write: Write[Any]) -> None:
-        before = connection.total_changes
-        try:
-            write.result = write.change(connection)
-        except BaseException as error:
-            write.error = error
-            if connection.total_changes != before or not connection.in_transaction:
-                raise
+    def _run_together(connection: sqlite3.Connection, together: Together, writes: list[Write[Any]]) -> None:
+        outcomes = together(connection, [write.item for write in writes])
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                write.error = outcome
+            else:
+                write.result = outcome
 
     def _run(self, connection: sqlite3.Connection, write: Write[Any]) -> None:
+        assert write.change is not None
         connection.execute("SAVEPOINT change")
         try:
             write.result = write.change(connection)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from davfusion.cache.index.record import COLUMNS, FROM, Record
+from davfusion.cache.index.record import COLUMNS, FROM, NewFile, Record, SavedAgain
 from davfusion.cache.node import ROOT_ID
 
 BATCH = 500
@@ -52,6 +52,30 @@ class Nodes:
         if path not in self._known:
             self._known[path] = self._chain(path)
         return self._known[path]
+
+    def chains(self, paths: Sequence[str]) -> list[list[Record]]:
+        """As `chain`, of several paths other than the root: what one folder holds is looked up together."""
+        if len(paths) == 1:
+            return [self.chain(paths[0])]
+        names: dict[str, list[str]] = {}
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            names.setdefault(folder, []).append(name)
+        found: dict[str, list[Record]] = {}
+        for folder, wanted in names.items():
+            chain = self.chain(folder or "/")
+            complete = len(chain) == folder.count("/") + 1
+            members = self._members_named(chain[-1].id, wanted) if complete else {}
+            found.update({f"{folder}/{name}": [*chain, members[name]] if name in members else chain for name in wanted})
+        return [found[path] for path in paths]
+
+    def _members_named(self, parent: int, names: list[str]) -> dict[str, Record]:
+        """Those of the local children that have one of these names, by it."""
+        size = 1 << (len(names) - 1).bit_length()  # so that there are few statements to be prepared
+        marks = ", ".join("?" * size)
+        padded = names + names[-1:] * (size - len(names))
+        records = self._many(f"n.parent = ? AND n.name IN ({marks})", (parent, *padded))
+        return {record.local_name or "": record for record in records}
 
     def _chain(self, path: str) -> list[Record]:
         names = path.split("/")[1:] if path != "/" else []
@@ -269,6 +293,20 @@ class Nodes:
         cursor = self._connection.execute(_insert_of(*columns), tuple(columns.values()))
         assert cursor.lastrowid is not None
         return cursor.lastrowid
+
+    def insert_files(self, rows: Sequence[NewFile]) -> range:
+        """New files, one at least, that the store has nothing of; returns their ids, in the same order."""
+        first = self.insert(folder=0, **rows[0]._asdict())
+        self._connection.executemany(
+            f"INSERT INTO node (id, folder, {', '.join(NewFile._fields)}) VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [(number, *row) for number, row in enumerate(rows[1:], first + 1)])
+        return range(first, first + len(rows))
+
+    def save_files(self, rows: Sequence[SavedAgain]) -> None:
+        """Files get other contents, which gives those that had failed a new start."""
+        self._connection.executemany(
+            "UPDATE node SET content = ?, modified = ?, media_type = ?, due = ?, waiting = ?, "
+            "attempts = 0, problem = NULL, parked = 0 WHERE id = ?", rows)
 
     def copy(self, node: int, *, parent: int, name: str, now: float, due: float, infinite: bool) -> None:
         """Copy a local node, with all below it if `infinite`, as new ones; contents are shared, properties copied."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, NamedTuple
 
+from davfusion.cache.index.contents import Content
+
 COLUMNS = (
     "n.id, n.folder, n.parent, n.name, n.content, n.modified, n.created, n.media_type, n.synced_parent, "
     "n.synced_folder, n.synced_name, n.synced_content, n.synced_version, n.replaced, n.confirmed, n.listed, "
@@ -94,3 +96,38 @@ class Record(NamedTuple):
         if self.synced_name is None:
             return None
         return f"{self.synced_folder}/{self.synced_name}"
+
+
+class NewFile(NamedTuple):
+    """A row for a new file that the store has nothing of."""
+
+    parent: int
+    name: str
+    content: int
+    modified: float
+    created: float
+    media_type: str | None
+    due: float
+    waiting: float
+
+
+class SavedAgain(NamedTuple):
+    """What changes in the row of a file that gets another content."""
+
+    content: int
+    modified: float
+    media_type: str | None
+    due: float
+    waiting: float
+    id: int
+
+
+class SavedFile(NamedTuple):
+    """A file that was given a content, as it is then."""
+
+    node: int
+    content: Content
+    modified: float
+    created: float
+    media_type: str | None
+    is_new: bool

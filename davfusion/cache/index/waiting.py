@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+Change = Callable[[sqlite3.Connection], T]
+"""What a transaction does."""
+Together = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+"""Makes several changes of one kind. Returns what came of each, in their order: its result, or the exception that
+refuses it, for which it has changed nothing."""
 
 
 class Signal:
@@ -32,14 +38,15 @@ class Signal:
 
 
 class Write(Generic[T]):
-    """One requested transaction and, once committed or failed, its outcome."""
+    """One requested change and, once committed or failed, its outcome."""
 
-    __slots__ = ("awaited", "change", "done", "error", "result", "savepoint", "signal")
+    __slots__ = ("awaited", "change", "done", "error", "item", "result", "signal", "together")
 
-    def __init__(self, change: Callable[[sqlite3.Connection], T], *, savepoint: bool = True) -> None:
+    def __init__(self, change: Change[T] | None = None, *, together: Together | None = None, item: Any = None) -> None:
+        """Either `change`, which can be rolled back alone, or `item`, which `together` changes along with others."""
         self.change = change
-        self.savepoint = savepoint
-        """It can be rolled back alone, whatever it has done."""
+        self.together = together
+        self.item = item
         self.done = False
         self.awaited = False
         """A thread waits for it, or is about to."""

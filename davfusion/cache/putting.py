@@ -1,0 +1,161 @@
+"""Putting: complete bodies become the contents of files, many in one transaction.
+
+While bodies come in from many clients, what costs most is the time for which the index is held. So those that are begun
+next to each other are looked up together, checked one by one, and written together: a statement for each table, not
+for each file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, NoReturn
+
+from davfusion.cache import tree
+from davfusion.cache.contents import ContentFiles
+from davfusion.cache.errors import UnsettledError
+from davfusion.cache.finding import Finder
+from davfusion.cache.guard import Guard
+from davfusion.cache.incoming import Incoming
+from davfusion.cache.index import Content, Index, Record, SavedFile, View
+from davfusion.cache.node import Node
+
+
+class _Put(NamedTuple):
+    """A complete body that is to become the content of the file at a local path."""
+
+    path: str
+    incoming: Incoming
+    file: str | None
+    """The cache file that holds the body; None: it is in memory."""
+    guard: Guard | None
+    looked_up: bool
+    """What is at the path was asked for before, of the store too if need be."""
+    modified: float | None
+    media_type: str | None
+
+
+class Putting:
+    """Puts bodies into one share. Thread-safe; bodies that several processes put take turns in the index."""
+
+    def __init__(self, index: Index, files: ContentFiles, finder: Finder, *, upload_delay: float) -> None:
+        """`upload_delay`: seconds for which a change waits for further ones before it travels."""
+        self._index = index
+        self._files = files
+        self._finder = finder
+        self._upload_delay = upload_delay
+        self._begin_together = index.together(self._put_all)
+
+    def begin(self, path: str, incoming: Incoming, *, guard: Guard | None, modified: float | None,
+              media_type: str | None) -> Callable[[], tuple[Node, bool]]:
+        """Begin to put a body; it is done, and raises, when what is returned is called, once, by any thread.
+
+        That returns the node of the file and whether it is new; it raises NoParentError, WrongKindError when a folder
+        is there, and what the guard raises. The body is not the caller's any more.
+        """
+        file = self._files.publish(incoming) if incoming.in_memory is None else None
+        put = _Put(path, incoming, file, guard, True, modified, media_type)
+        if file is None:
+            return partial(self._finish, put, self._begin_together(put))
+        # It has flushed its file and may as well wait for others that did: `write` gathers them.
+        return partial(self._finish_file, put, file)
+
+    def begin_unseen(self, path: str, incoming: Incoming, *, guard: Guard, modified: float | None,
+                     media_type: str | None) -> Callable[[], tuple[Node, bool]]:
+        """As `begin`, to a path that was not looked up. The guard must ask for nothing but locks.
+
+        What is returned raises UnsettledError, and the body is still the caller's, where what is known does not tell
+        that the path is a file's; also where the body is not in memory.
+        """
+        if incoming.in_memory is None:
+            return partial(_refuse, path)
+        put = _Put(path, incoming, None, guard, False, modified, media_type)
+        return partial(self._finish, put, self._begin_together(put))
+
+    def _finish(self, put: _Put, committed: Callable[[], SavedFile]) -> tuple[Node, bool]:
+        saved = committed()
+        put.incoming.release()
+        return self._index.saved(put.path, saved), saved.is_new
+
+    def _finish_file(self, put: _Put, file: str) -> tuple[Node, bool]:
+        try:
+            return self._finish(put, partial(self._index.write, partial(self._put_alone, put)))
+        except sqlite3.Error:
+            raise  # whether the row is on the disk is not known: if it is not, the file is swept as an orphan
+        except Exception:
+            self._files.remove(file)
+            raise
+
+    # -- inside the transaction -------------------------------------------------------------------
+
+    def _put_alone(self, put: _Put, view: View) -> SavedFile:
+        outcome, = self._put_all(view, [put])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _put_all(self, view: View, puts: Sequence[_Put]) -> list[SavedFile | Exception]:
+        outcomes: list[SavedFile | Exception] = []
+        for run in _runs(puts):
+            outcomes += self._put_run(view, run)
+        return outcomes
+
+    def _put_run(self, view: View, run: Sequence[_Put]) -> list[SavedFile | Exception]:
+        """Put what does not concern each other: all is asked first, then all is written."""
+        places = [self._place(view, put, chain) for put, chain in
+                  zip(run, view.nodes.chains([put.path for put in run]), strict=True)]
+        admitted = [(put, place) for put, place in zip(run, places, strict=True) if isinstance(place, tree.Placement)]
+        now = view.now()
+        contents = _insert(view, [put for put, _ in admitted], now)
+        saves = [tree.Save(place, content, now if put.modified is None else put.modified, put.media_type)
+                 for (put, place), content in zip(admitted, contents, strict=True)]
+        saved = iter(tree.put_files(view, saves, due=now + self._upload_delay))
+        return [next(saved) if isinstance(place, tree.Placement) else place for place in places]
+
+    def _place(self, view: View, put: _Put, chain: list[Record]) -> tree.Placement | Exception:
+        """Where a body goes, or the exception that refuses it."""
+        try:
+            if not put.looked_up:
+                self._check_settled(put.path, chain)
+            if put.guard is not None:
+                put.guard(view)
+            return tree.placement_of_file(put.path, chain)
+        except sqlite3.Error:
+            raise
+        except Exception as refusal:
+            return refusal
+
+    def _check_settled(self, path: str, chain: list[Record]) -> None:
+        depth = path.count("/")
+        if path == "/" or not self._finder.settles(chain, depth) or (len(chain) > depth and chain[depth].is_folder):
+            _refuse(path)
+
+
+def _runs(puts: Sequence[_Put]) -> Iterator[list[_Put]]:
+    """Puts in their order, split so that none has to see what another one of its run does.
+
+    Two to one path are apart. One that was looked up is alone: its guard may ask for any file.
+    """
+    run: list[_Put] = []
+    paths: set[str] = set()
+    for put in puts:
+        if run and (put.looked_up or run[-1].looked_up or put.path in paths):
+            yield run
+            run, paths = [], set()
+        run.append(put)
+        paths.add(put.path)
+    if run:
+        yield run
+
+
+def _insert(view: View, puts: Sequence[_Put], now: float) -> list[Content]:
+    """Contents of the bodies: in the index when they are in memory, else in their cache files."""
+    small = iter(view.contents.receive_small([put.incoming.in_memory or b"" for put in puts if put.file is None], now))
+    return [next(small) if put.file is None else view.contents.receive_file(
+        put.incoming.size, put.file, now, flushed=put.incoming.checksum is None, checksum=put.incoming.checksum)
+        for put in puts]
+
+
+def _refuse(path: str) -> NoReturn:
+    raise UnsettledError("It is not known what is here", path)
