@@ -2,8 +2,9 @@
 
 Reads use a connection per thread and see the last commit of any process. Writes of all threads of a
 process go through one connection; those that wait at the same time are committed together, so that
-they share one flush (`log.py`), during which others commit. Several processes may have the same
-database open (WAL); they take turns (`turn.py`), and SQLite's own lock keeps their transactions apart.
+they share one flush (`log.py`), during which others commit. The log is carried over into the database
+beside the commits (`checkpoint.py`). Several processes may have the same database open (WAL); they take
+turns (`turn.py`), and SQLite's own lock keeps their transactions apart.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from davfusion.cache.index.checkpoint import LONG, TOO_LONG, Checkpointer
 from davfusion.cache.index.log import WriteAheadLog
 from davfusion.cache.index.turn import Turn
 from davfusion.cache.index.waiting import Change, Signal, Together, Write
@@ -42,8 +44,6 @@ LARGEST_BATCH = 64
 """Writes committed together at most, so that no transaction becomes long."""
 GATHERING = 0.003
 """Seconds that a commit waits at most for those whose last writes were committed together."""
-CHECKPOINT_PAGES = 4000
-"""Pages in the log (of 4 KiB, so 16 MB) from which a commit carries them over into the database."""
 
 
 class Durability(Enum):
@@ -78,6 +78,7 @@ class Database:
         self._writing = threading.Lock()
         self._turn = Turn(path.with_name(path.name + ".turn"))
         self._log = WriteAheadLog(path)
+        self._checkpointer = Checkpointer(self._connect, self._log.flush)
         self._flushing = threading.Lock()
         self._queue: deque[Write[Any]] = deque()
         self._expected = 1
@@ -232,6 +233,7 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
         self._commits += 1
+        self._checkpointer.committed(connection)
 
     def _run_all(self, connection: sqlite3.Connection, batch: list[Write[Any]]) -> None:
         for together, writes in groupby(batch, key=attrgetter("together")):
@@ -286,6 +288,7 @@ class Database:
             if self._closed:
                 return
             self._closed = True
+            self._checkpointer.close()
             self._log.close()
             with self._readers_lock:
                 for reader in self._readers:
@@ -319,8 +322,8 @@ class Database:
             raise
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -8192")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        connection.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * 4096}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {TOO_LONG}")
+        connection.execute(f"PRAGMA journal_size_limit = {2 * LONG * 4096}")
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
 

@@ -1,0 +1,91 @@
+"""Checkpoints: carrying SQLite's log over into the database, beside the commits.
+
+SQLite would do so in the commit that makes the log long, and flush the disk twice meanwhile: 25 ms in which no process
+can commit. Here a thread does it while others commit. The log begins anew only when all of it was carried over, which
+is never so while others add to it; so when it has become long, a commit carries over what has come since: a little.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger("davfusion.cache.index")
+
+EVERY = 128
+"""Commits of one process after which its thread carries the log over."""
+LONG = 4000
+"""Pages in the log (of 4 KiB, so 16 MB) from which it is to begin anew."""
+TOO_LONG = 4 * LONG
+"""Pages in the log from which SQLite carries it over itself: where few commits write very much."""
+
+
+class Checkpointer:
+    """The thread of one process that carries the log of one database over. It begins when there is something to do."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], flush: Callable[[], None], *,
+                 every: int = EVERY, long: int = LONG) -> None:
+        """`connect` opens the database, for the thread; `flush` puts its log on stable storage."""
+        self._connect = connect
+        self._flush = flush
+        self._every = every
+        self._long = long
+        self._commits = 0
+        """Since the thread was told to begin."""
+        self._is_long = False
+        self._wanted = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def committed(self, connection: sqlite3.Connection) -> None:
+        """A connection has committed. To be called while no other can; carries the log over where a rest is left."""
+        self._commits += 1
+        if self._is_long:
+            self._is_long = False
+            self._carry_over(connection)
+        elif self._commits >= self._every:
+            self._commits = 0
+            self._begin()
+
+    def close(self) -> None:
+        """End the thread, after what it is about to do; `committed` must not be called any more."""
+        self._stopping = True
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+            self._thread.start()
+        self._wanted.set()
+
+    def _run(self) -> None:
+        connection = self._connect()
+        try:
+            while self._wanted.wait() and not self._stopping:
+                self._wanted.clear()
+                self._is_long = self._carry_over_flushed(connection) >= self._long
+        finally:
+            connection.close()
+
+    def _carry_over_flushed(self, connection: sqlite3.Connection) -> int:
+        try:
+            self._flush()  # so that SQLite has little to flush while it keeps other processes from doing the same
+        except sqlite3.Error as error:
+            log.error("log not flushed", extra={"error": str(error)})
+            return 0
+        return self._carry_over(connection)
+
+    @staticmethod
+    def _carry_over(connection: sqlite3.Connection) -> int:
+        """Returns the pages in the log; less than 0 where another process carries it over at the moment."""
+        try:
+            _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            # The log has everything and only grows: what was committed is none the worse for it.
+            log.error("log not carried over", extra={"error": str(error)})
+            return 0
+        return int(pages)

@@ -1,0 +1,140 @@
+"""The log is carried over beside the commits, and begins anew."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from davfusion.cache.index import Durability
+from davfusion.cache.index.checkpoint import Checkpointer
+from davfusion.cache.index.database import Database
+from tests.cache.test_index import add, count
+
+PAGE = 4096
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Iterator[Callable[[], sqlite3.Connection]]:
+    opened: list[sqlite3.Connection] = []
+
+    def make() -> sqlite3.Connection:
+        connection = sqlite3.connect(tmp_path / "test.db", isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        opened.append(connection)
+        return connection
+
+    yield make
+    for connection in opened:
+        connection.close()
+
+
+def fill(connection: sqlite3.Connection, pages: int) -> None:
+    """Commit some pages of bytes, always in the same place."""
+    connection.execute("CREATE TABLE IF NOT EXISTS filled (id INTEGER PRIMARY KEY, bytes BLOB)")
+    connection.execute("INSERT OR REPLACE INTO filled VALUES (1, ?)", (os.urandom(pages * PAGE),))
+
+
+def in_log(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Pages in the log, and those of them that were carried over."""
+    _, pages, carried = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return pages, carried
+
+
+def test_after_some_commits_the_log_is_carried_over_by_another_thread(
+        connect: Callable[[], sqlite3.Connection], tmp_path: Path) -> None:
+    flushed, in_thread = threading.Event(), []
+
+    def flush() -> None:
+        in_thread.append(threading.current_thread())
+        flushed.set()
+
+    checkpointer = Checkpointer(connect, flush, every=3)
+    connection = connect()
+    for number in range(3):
+        assert not flushed.is_set(), number
+        fill(connection, 10)
+        checkpointer.committed(connection)
+    assert flushed.wait(10)
+    checkpointer.close()
+    assert in_thread[0] is not threading.current_thread()
+    assert (tmp_path / "test.db").stat().st_size > 10 * PAGE
+
+
+def test_a_log_that_has_become_long_begins_anew(connect: Callable[[], sqlite3.Connection], tmp_path: Path) -> None:
+    """However many follow: whoever commits next carries over what has come in the meantime."""
+    checkpointer = Checkpointer(connect, lambda: None, every=1, long=20)
+    connection = connect()
+    fill(connection, 30)
+    checkpointer.committed(connection)  # begins the thread
+    deadline = time.monotonic() + 10
+    while not checkpointer._is_long and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert checkpointer._is_long
+    fill(connection, 10)
+    checkpointer.committed(connection)  # carries over the rest
+    fill(connection, 1)
+    checkpointer.close()
+    assert in_log(connection)[0] < 20
+
+
+def test_a_checkpoint_that_fails_harms_no_commit(
+        connect: Callable[[], sqlite3.Connection], caplog: pytest.LogCaptureFixture) -> None:
+    flushed = threading.Semaphore(0)
+
+    def flush() -> None:
+        flushed.release()
+        raise sqlite3.OperationalError("the disk fails")
+
+    checkpointer = Checkpointer(connect, flush, every=1, long=1)
+    connection = connect()
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            fill(connection, 10)
+            checkpointer.committed(connection)
+            assert flushed.acquire(timeout=10)
+        checkpointer.close()
+    assert "log not flushed" in caplog.text
+    assert in_log(connection)[0] > 10
+
+
+@pytest.mark.parametrize("durability", list(Durability))
+def test_many_commits_of_two_processes_leave_a_short_log(tmp_path: Path, durability: Durability) -> None:
+    """Each has connections of its own, as processes have. Far more is written than the log may hold."""
+    path = tmp_path / "index.db"
+    databases = [Database(path, durability=durability) for _ in range(2)]
+    for database in databases:
+        database._checkpointer = Checkpointer(database._connect, database._log.flush, every=16, long=200)
+    body = os.urandom(20 * PAGE)
+
+    def write(database: Database) -> None:
+        for _ in range(400):
+            database.write(lambda connection: (
+                add("n")(connection), connection.execute("INSERT OR REPLACE INTO meta VALUES ('x', ?)", (body,))))
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, databases))
+    assert count(databases[0], "n") == 800
+    pages = (tmp_path / "index.db-wal").stat().st_size // PAGE
+    assert pages < 4000, "16,800 were written"
+    for database in databases:
+        database.close()
+    assert count(Database(path), "n") == 800
+
+
+def test_a_closed_index_leaves_no_thread(tmp_path: Path) -> None:
+    database = Database(tmp_path / "index.db")
+    database._checkpointer = Checkpointer(database._connect, database._log.flush, every=1)
+    database.write(add("n"))
+    thread = database._checkpointer._thread
+    assert thread is not None
+    database.close()
+    assert not thread.is_alive()
