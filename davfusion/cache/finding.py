@@ -79,14 +79,12 @@ class Finder:
         sight = None if path == "/" else self._index.view().paths.look_up(path)
         return sight if sight is not None and sight.in_folder and self._is_known(sight) else None
 
-    def settles(self, chain: Sequence[Record], depth: int) -> bool:
-        """Whether these nodes, from the root down, tell what is at a path of `depth` names, with no listing."""
-        if len(chain) < depth or not chain[depth - 1].is_folder:
-            return False
-        folder, above = chain[depth - 1], chain[:depth - 1]
-        return self._lister.knows_all or (
-            all(each.knows_members or not each.is_synced for each in above)
-            and self._is_fresh(synced=folder.is_synced, listed=folder.listed))
+    def settles(self, above: Sequence[Record]) -> bool:
+        """Whether it is known what the last of these nodes holds, from the root down, with no listing."""
+        *others, folder = above
+        return folder.is_folder and (self._lister.knows_all or (
+            all(each.knows_members or not each.is_synced for each in others)
+            and self._is_fresh(synced=folder.is_synced, listed=folder.listed)))
 
     def _is_known(self, sight: Sight) -> bool:
         """Whether nothing needs to be listed."""

@@ -7,14 +7,14 @@ All are snapshots: they do not change when the tree does. Paths are local paths:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 ROOT_ID = 1
 """Node id of the root folder."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One file or folder of the local tree, as clients see it."""
+class Node(NamedTuple):
+    """One file or folder of the local tree, as clients see it. A tuple, because a listing makes one for each member."""
 
     id: int
     path: str

@@ -18,7 +18,7 @@ from davfusion.cache.errors import UnsettledError
 from davfusion.cache.finding import Finder
 from davfusion.cache.guard import Guard
 from davfusion.cache.incoming import Incoming
-from davfusion.cache.index import Content, Index, Record, SavedFile, View
+from davfusion.cache.index import Content, Index, Record, SavedFile, Standing, View
 from davfusion.cache.node import Node
 
 
@@ -103,33 +103,34 @@ class Putting:
 
     def _put_run(self, view: View, run: Sequence[_Put]) -> list[SavedFile | Exception]:
         """Put what does not concern each other: all is asked first, then all is written."""
-        places = [self._place(view, put, chain) for put, chain in
-                  zip(run, view.nodes.chains([put.path for put in run]), strict=True)]
-        admitted = [(put, place) for put, place in zip(run, places, strict=True) if isinstance(place, tree.Placement)]
+        found = view.nodes.places([put.path for put in run])
+        places = [self._place(view, put, *each) for put, each in zip(run, found, strict=True)]
+        admitted = [(put, place) for put, place in zip(run, places, strict=True) if isinstance(place, tree.FilePlace)]
         now = view.now()
         contents = _insert(view, [put for put, _ in admitted], now)
         saves = [tree.Save(place, content, now if put.modified is None else put.modified, put.media_type)
                  for (put, place), content in zip(admitted, contents, strict=True)]
         saved = iter(tree.put_files(view, saves, due=now + self._upload_delay))
-        return [next(saved) if isinstance(place, tree.Placement) else place for place in places]
+        return [next(saved) if isinstance(place, tree.FilePlace) else place for place in places]
 
-    def _place(self, view: View, put: _Put, chain: list[Record]) -> tree.Placement | Exception:
+    def _place(self, view: View, put: _Put, above: list[Record],
+               standing: Standing | None) -> tree.FilePlace | Exception:
         """Where a body goes, or the exception that refuses it."""
         try:
             if not put.looked_up:
-                self._check_settled(put.path, chain)
-            if put.guard is not None:
+                self._check_settled(put.path, above, standing)
+            if put.guard is not None and (put.looked_up or view.anything_locked()):
                 put.guard(view)
-            return tree.placement_of_file(put.path, chain)
+            return tree.file_place(put.path, above, standing)
         except sqlite3.Error:
             raise
         except Exception as refusal:
             return refusal
 
-    def _check_settled(self, path: str, chain: list[Record]) -> None:
-        depth = path.count("/")
-        if path == "/" or not self._finder.settles(chain, depth) or (len(chain) > depth and chain[depth].is_folder):
-            _refuse(path)
+    def _check_settled(self, path: str, above: list[Record], standing: Standing | None) -> None:
+        is_folder = standing is not None and standing.is_folder
+        if is_folder or path == "/" or len(above) < path.count("/") or not self._finder.settles(above):
+            raise UnsettledError("It is not known what is here", path)
 
 
 def _runs(puts: Sequence[_Put]) -> Iterator[list[_Put]]:

@@ -275,7 +275,8 @@ class Share:
             created = None
             if view.find(path) is None:
                 empty, = view.contents.receive_small([b""], view.now())
-                tree.put_files(view, [tree.Save(tree.place(view, path), empty, view.now())], due=self._due(view))
+                place = tree.file_place(path, *view.nodes.places([path])[0])
+                tree.put_files(view, [tree.Save(place, empty, view.now())], due=self._due(view))
                 created = view.find(path)
             row = LockRow(
                 token=f"opaquelocktoken:{secrets.token_hex(16)}", node=_found(view, path).id, exclusive=exclusive,

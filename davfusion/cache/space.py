@@ -2,7 +2,7 @@
 
 What counts is everything in the state directory, once: cache files, bodies on their way in, the index with its log. The
 index counts by its pages in use, and small contents lie in them: eviction frees their pages for others like them. What
-is in the log only counts as pages too, since that is where it goes.
+is in the log only counts as pages too, since that is where it goes. The log goes first where room is missing.
 Only clean contents go; when new data alone fills the cache, writers are slowed first and refused
 then, before their body is read. Nothing that was accepted fails.
 """
@@ -63,10 +63,10 @@ class Space:
     def used(self) -> int:
         """Bytes in use now."""
         held = self._index.view().operations.cached_bytes()
-        return held + self._files.received_bytes() + self._index.size()
+        return held + self._files.received_bytes() + self._index.size() + self._index.log_size()
 
     def available(self) -> int:
-        """Bytes that a new body may have at most if everything clean went."""
+        """Bytes that a new body may have at most if everything clean went, and the log of the index."""
         view = self._index.view()
         needed, held = view.contents.unsynced_bytes(), view.contents.held_bytes()
         in_index = held - view.operations.cached_bytes()
@@ -89,6 +89,9 @@ class Space:
     def make_room(self, length: int) -> bool:
         """Evict what is needed for `length` more bytes; returns whether there is room then."""
         missing = self._missing(length)
+        if missing > 0:
+            self._index.shorten_log()
+            missing = self._missing(length)
         if missing > 0:
             self.evict(missing + int(self._limits.cache_size * (1 - self._limits.low_watermark)))
             missing = self._missing(length)
@@ -119,6 +122,7 @@ class Space:
                     self._files.remove(content.file)
             freed += sum(content.held for content in batch)
         if freed:
+            self._index.shorten_log()  # which holds what the pages were before, and that they are free
             log.info("contents evicted", extra={"bytes": freed, "wanted": wanted})
         return freed
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from davfusion.cache.errors import IntoItselfError, NodeExistsError, NoParentError, NoSuchNodeError, WrongKindError
-from davfusion.cache.index import Content, LockRow, NewFile, Record, SavedAgain, SavedFile, View
+from davfusion.cache.index import Content, LockRow, NewFile, Record, SavedAgain, SavedFile, Standing, View
 from davfusion.cache.node import ROOT_ID
 from davfusion.store.interface import split
 
@@ -29,10 +29,18 @@ class Placement(NamedTuple):
     occupant: Record | None
 
 
-class Save(NamedTuple):
-    """A content for the file at a place for one."""
+class FilePlace(NamedTuple):
+    """Where a file is to be put: the id of the parent folder, the name, and the file that is there now."""
 
-    where: Placement
+    parent: int
+    name: str
+    before: Standing | None
+
+
+class Save(NamedTuple):
+    """A content for the file at a place, with its time of modification and the media type that was declared."""
+
+    place: FilePlace
     content: Content
     modified: float
     media_type: str | None = None
@@ -40,37 +48,39 @@ class Save(NamedTuple):
 
 def place(view: View, path: str) -> Placement:
     """Find the place for `path`. Raises NoParentError, and NodeExistsError for the root."""
-    return placement(path, view.nodes.chain(path))
-
-
-def placement(path: str, chain: Sequence[Record]) -> Placement:
-    """As `place`, given the nodes from the root down to `path`, as far as they exist."""
     if path == "/":
         raise NodeExistsError("The share itself cannot be replaced", path)
+    chain = view.nodes.chain(path)
     depth = path.count("/")
     if len(chain) < depth or not chain[depth - 1].is_folder:
         raise NoParentError("The folder that should hold it does not exist", path)
     return Placement(chain[depth - 1], split(path)[1], chain[depth] if len(chain) > depth else None)
 
 
-def placement_of_file(path: str, chain: Sequence[Record]) -> Placement:
-    """As `placement`, for a file. Raises WrongKindError too, when a folder is there."""
-    where = placement(path, chain)
-    if where.occupant is not None and where.occupant.is_folder:
+def file_place(path: str, above: Sequence[Record], standing: Standing | None) -> FilePlace:
+    """The place for a file at `path`, given what `Nodes.places` says. Raises as `place`, and WrongKindError.
+
+    That is raised where a folder is there.
+    """
+    if path == "/":
+        raise NodeExistsError("The share itself cannot be replaced", path)
+    if len(above) < path.count("/") or not above[-1].is_folder:
+        raise NoParentError("The folder that should hold it does not exist", path)
+    if standing is not None and standing.is_folder:
         raise WrongKindError("A folder has this name", path)
-    return where
+    return FilePlace(above[-1].id, split(path)[1], standing)
 
 
 def put_files(view: View, saves: Sequence[Save], *, due: float) -> list[SavedFile]:
     """Point files, each at another place, to contents; returns them as they are then, in the same order."""
     now = view.now()
-    new = [_new_file(save, due=due, now=now) for save in saves if save.where.occupant is None]
-    again = [_saved_again(view, save, save.where.occupant, due=due, now=now)
-             for save in saves if save.where.occupant is not None]
+    new = [_new_file(save, due=due, now=now) for save in saves if save.place.before is None]
+    again = [_saved_again(view, save, save.place.before, due=due, now=now)
+             for save in saves if save.place.before is not None]
     if again:
         view.nodes.save_files(again)
     ids = iter(view.nodes.insert_files(new) if new else ())
-    return [_saved_file(save, save.where.occupant, ids, now) for save in saves]
+    return [_saved_file(save, save.place.before, ids, now) for save in saves]
 
 
 def make_folder(view: View, path: str, *, modified: float, due: float) -> int:
@@ -149,7 +159,7 @@ def unique_name(view: View, parent: int, name: str, tag: str) -> str:
     return candidate
 
 
-def _patience(before: Record, *, due: float, now: float) -> tuple[float, float]:
+def _patience(before: Record | Standing, *, due: float, now: float) -> tuple[float, float]:
     """When a file that is saved again is due, and since when it waits: what comes often must not wait for ever."""
     if not before.dirty or before.waiting is None:
         return due, now
@@ -158,18 +168,18 @@ def _patience(before: Record, *, due: float, now: float) -> tuple[float, float]:
 
 
 def _new_file(save: Save, *, due: float, now: float) -> NewFile:
-    where = save.where
-    return NewFile(where.parent.id, where.name, save.content.id, save.modified, now, save.media_type, due, now)
+    parent, name, _ = save.place
+    return NewFile(parent, name, save.content.id, save.modified, now, save.media_type, due, now)
 
 
-def _saved_again(view: View, save: Save, before: Record, *, due: float, now: float) -> SavedAgain:
+def _saved_again(view: View, save: Save, before: Standing, *, due: float, now: float) -> SavedAgain:
     due, waiting = _patience(before, due=due, now=now)
     if before.content is not None and not save.content.flushed:
         view.contents.note_replaced(save.content.id, before.content)
     return SavedAgain(save.content.id, save.modified, save.media_type, due, waiting, before.id)
 
 
-def _saved_file(save: Save, before: Record | None, new_ids: Iterator[int], now: float) -> SavedFile:
+def _saved_file(save: Save, before: Standing | None, new_ids: Iterator[int], now: float) -> SavedFile:
     node, created = (next(new_ids), now) if before is None else (before.id, before.created)
     return SavedFile(node, save.content, save.modified, created, save.media_type, before is None)
 

@@ -102,7 +102,7 @@ def share_status(settings: ShareSettings, index: Index) -> ShareStatus:
         waiting=Waiting(waiting, view.nodes.dirty_bytes(),
                         [change for record, change in changes if not record.parked]),
         parked_files=parked, parked=[change for record, change in changes if record.parked],
-        cache_used=view.operations.cached_bytes() + index.size(), cache_size=settings.cache_size,
+        cache_used=view.operations.cached_bytes() + index.size() + index.log_size(), cache_size=settings.cache_size,
         counters=view.operations.counters(), statistics=None if statistics is None else json.loads(statistics))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from davfusion.accounts.rights import Principal
 from davfusion.cache.node import Node
@@ -48,7 +47,7 @@ class SharesRoot:
         for place, share in self._shares.items():
             node = share.find("/") if principal.may(share.name, write=False) else None
             if node is not None:
-                members.append(replace(node, path=place))
+                members.append(node._replace(path=place))
         return members
 
     def _page(self, prefix: str, principal: Principal) -> Response:

@@ -106,7 +106,9 @@ class HeadParser:
         if head is not None:
             return head
         head = self._parse(raw, known)
-        return self._heads.keep(raw, head) if _may_be_kept(raw, head.fields) else head
+        if head.fields.content_length or not _may_be_kept(raw, head.fields):
+            return head  # what brings a body seldom goes to the same place again
+        return self._heads.keep(raw, head)
 
     def _parse(self, raw: bytes, known: Fields | None) -> RequestHead:
         line, _, block = raw.partition(b"\r\n")

@@ -138,3 +138,26 @@ def test_a_closed_index_leaves_no_thread(tmp_path: Path) -> None:
     assert thread is not None
     database.close()
     assert not thread.is_alive()
+
+
+def test_a_log_is_cut_off_where_room_is_wanted(tmp_path: Path) -> None:
+    database = Database(tmp_path / "index.db")
+    for _ in range(20):
+        database.write(lambda connection: connection.execute(
+            "INSERT OR REPLACE INTO meta VALUES ('x', ?)", (os.urandom(100 * PAGE),)))
+    before = database.log_size()
+    assert before > 2000 * PAGE
+    reader = database.reader()
+    reader.execute("BEGIN")
+    assert count(database, "n") == 0
+    database.write(add("n"))
+    database.shorten_log()  # it is read in
+    assert database.log_size() >= before
+    assert count(database, "n") == 0
+    reader.execute("COMMIT")
+    database.shorten_log()
+    assert database.log_size() == 0
+    assert count(database, "n") == 1
+    assert database.write(add("n")) == 1
+    database.close()
+    database.shorten_log()

@@ -84,7 +84,7 @@ def test_what_is_refused_is_refused_alone(tree: Share) -> None:
 
     expected: list[tuple[Result, type[Exception] | None]] = [
         (begin(tree, "/a", b"a"), None),
-        (begin(tree, "/b", b"b", guard=refuse), PermissionError),
+        (begin(tree, "/b", b"b", guard=refuse, unseen=False), PermissionError),
         (begin(tree, "/", b"c"), UnsettledError),
         (begin(tree, "/d/e", b"d"), UnsettledError),
         (begin(tree, "/old/x", b"e"), UnsettledError),
@@ -101,6 +101,29 @@ def test_what_is_refused_is_refused_alone(tree: Share) -> None:
                 result()
     assert names(tree) == ["a", "d", "old"]
     assert names(tree, "/d") == ["e", "h", "old"]
+
+
+def test_locks_are_asked_for_where_there_are_any(tree: Share) -> None:
+    asked: list[str] = []
+
+    def guard(path: str) -> Callable[[TreeView], None]:
+        def check(view: TreeView) -> None:
+            asked.append(path)
+            if view.locks_on(path):
+                raise PermissionError
+        return check
+
+    paths = ["/old", "/d/old", "/d/e/new"]
+    for result in [begin(tree, path, b"1", guard=guard(path)) for path in paths]:
+        result()
+    assert asked == []
+    tree.lock("/d/old", exclusive=True, infinite=False, owner=b"", principal="me", timeout=100.0)
+    first, refused, last = (begin(tree, path, b"2", guard=guard(path)) for path in paths)
+    assert (first()[1], last()[1]) == (False, False)
+    with pytest.raises(PermissionError):
+        refused()
+    assert asked == paths
+    assert read(tree, "/d/old") == b"1"
 
 
 def test_a_condition_sees_what_was_put_before_it(tree: Share) -> None:

@@ -202,3 +202,16 @@ def test_copies_of_what_is_not_here_take_no_room(small: Share, inside: MemorySto
     available = small.quota().available
     assert available is not None and LIMIT - 2 * MB < available < LIMIT - MB
     save(small, "/new", b"z" * 10 * MB)
+
+
+def test_the_log_of_the_index_makes_room_before_anything_is_evicted(make_share: MakeShare, inside: MemoryStore) -> None:
+    share = make_share(inside, CacheSettings(limits=SpaceLimits(cache_size=6 * MB)))
+    store_bytes(inside, "/kept", b"k" * MB)
+    names(share)
+    read(share, "/kept")
+    for _ in range(60):
+        share.index.write(lambda view: view.operations.set_meta("text", "x" * 60_000))
+    assert share.index.log_size() > 3 * MB
+    save(share, "/new", b"n" * 3 * MB)
+    assert held(share) == {"kept", "new"}
+    assert share.space.used() <= 6 * MB

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import replace
 from email.message import Message
 from email.parser import BytesParser
 
@@ -132,7 +131,7 @@ def test_a_file_replaced_between_look_and_open_is_not_missing(client: Client, sh
     client.put("/f", b"old")
     found = share.find("/f")
     assert found is not None
-    stale = replace(found, content=10**9)
+    stale = found._replace(content=10**9)
     client.put("/f", b"new version")
 
     class Late(Share):

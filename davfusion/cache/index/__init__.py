@@ -24,13 +24,13 @@ from davfusion.cache.index.nodes import Nodes
 from davfusion.cache.index.objects import Objects, Place, StoredObject, Waiting
 from davfusion.cache.index.operations import Kind, Operation, Operations
 from davfusion.cache.index.paths import Member, Paths, Sight
-from davfusion.cache.index.record import NewFile, Record, SavedAgain, SavedFile
+from davfusion.cache.index.record import NewFile, Record, SavedAgain, SavedFile, Standing
 from davfusion.cache.node import ROOT_ID, Lock, Node
 from davfusion.store.errors import TemporaryError
 
 __all__ = [
     "Content", "Durability", "Index", "JournalledNode", "Kind", "LockRow", "NewFile", "Operation", "Place", "Record",
-    "SavedAgain", "SavedFile", "StoredObject", "View", "Waiting"]
+    "SavedAgain", "SavedFile", "Standing", "StoredObject", "View", "Waiting"]
 
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class View:
         self._connection = connection
         self._nonce = nonce
         self._era: int | None = None
-        self._unlocked: tuple[int, int] | None = None
+        self._unlocked: tuple[int | None, int] | None = None
         """The era in which nothing was locked, and how many locks had been made here by then."""
         self.now = clock
         """The time in seconds since the epoch."""
@@ -81,7 +81,7 @@ class View:
     def locks_on(self, path: str) -> list[Lock]:
         """Locks that cover the path: its own, and those of depth infinity above it."""
         now = self.now()
-        if self._nothing_locked(now):
+        if not self.anything_locked():
             return []
         chain = self.nodes.chain(path)
         depth = 0 if path == "/" else path.count("/")
@@ -93,15 +93,14 @@ class View:
             found += [_lock(row, root) for row in rows if here or row.infinite]
         return found
 
-    def _nothing_locked(self, now: float) -> bool:
-        if self._era is None:
-            return not self.locks.any(now)
+    def anything_locked(self) -> bool:
+        """Whether there is any lock at all."""
         moment = self._era, self.locks.made
-        if self._unlocked == moment:
-            return True
-        unlocked = not self.locks.any(now)
-        self._unlocked = moment if unlocked else None
-        return unlocked
+        if self._era is not None and self._unlocked == moment:
+            return False
+        locked = self.locks.any(self.now())
+        self._unlocked = None if locked else moment
+        return locked
 
     def locks_under(self, path: str) -> list[Lock]:
         """Locks whose root is strictly below the path."""
@@ -207,8 +206,16 @@ class Index:
         return self._database.data_version()
 
     def size(self) -> int:
-        """Bytes that the index takes on disk, without what is free in it."""
+        """Bytes that the index takes on disk, without what is free in it and without its log."""
         return self._database.size()
+
+    def log_size(self) -> int:
+        """Bytes of the log of the index."""
+        return self._database.log_size()
+
+    def shorten_log(self) -> None:
+        """Let the log take no room; where somebody reads in it, later."""
+        self._database.shorten_log()
 
     def close(self) -> None:
         """Close; nothing may use the index afterwards."""

@@ -18,7 +18,7 @@ EVERY = 128
 """Commits of one process after which its thread carries the log over."""
 LONG = 4000
 """Pages in the log (of 4 KiB, so 16 MB) from which it is to begin anew."""
-TOO_LONG = 4 * LONG
+TOO_LONG = 2 * LONG
 """Pages in the log from which SQLite carries it over itself: where few commits write very much."""
 
 
@@ -48,6 +48,10 @@ class Checkpointer:
         elif self._commits >= self._every:
             self._commits = 0
             self._begin()
+
+    def shorten(self, connection: sqlite3.Connection) -> None:
+        """Carry all of the log over and cut it off, unless somebody reads in it. To be called as `committed`."""
+        self._carry_over(connection, "TRUNCATE")
 
     def close(self) -> None:
         """End the thread, after what it is about to do; `committed` must not be called any more."""
@@ -80,10 +84,10 @@ class Checkpointer:
         return self._carry_over(connection)
 
     @staticmethod
-    def _carry_over(connection: sqlite3.Connection) -> int:
+    def _carry_over(connection: sqlite3.Connection, mode: str = "PASSIVE") -> int:
         """Returns the pages in the log; less than 0 where another process carries it over at the moment."""
         try:
-            _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            _, pages, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
             # The log has everything and only grows: what was committed is none the worse for it.
             log.error("log not carried over", extra={"error": str(error)})

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """One immutable version of the bytes of a file; sizes in bytes."""
+class Content(NamedTuple):
+    """One immutable version of the bytes of a file; sizes in bytes. A tuple, because each upload makes one."""
 
     id: int
     size: int

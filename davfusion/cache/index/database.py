@@ -276,11 +276,23 @@ class Database:
         return int(self.reader().execute("PRAGMA data_version").fetchone()[0])
 
     def size(self) -> int:
-        """Bytes of the pages in use, on disk or soon, and of the log; pages that are free to be used again not."""
+        """Bytes of the pages in use, on disk or soon; pages that are free to be used again not, nor the log."""
         pages, free = (int(self.reader().execute(f"PRAGMA {name}").fetchone()[0])
                        for name in ("page_count", "freelist_count"))
+        return (pages - free) * self._page
+
+    def log_size(self) -> int:
+        """Bytes of the log."""
         log = self._path.with_name(self._path.name + "-wal")
-        return (pages - free) * self._page + (log.stat().st_size if log.exists() else 0)
+        return log.stat().st_size if log.exists() else 0
+
+    def shorten_log(self) -> None:
+        """Carry the log over and cut it off, so that it takes no room; where somebody reads in it, later."""
+        with self._writing:
+            if not self._closed:
+                with self._turn.taken():
+                    self._checkpointer.shorten(self._writer)
+        self._signal_next()
 
     def close(self) -> None:
         """Close all connections; nothing may use the database afterwards."""
@@ -323,7 +335,7 @@ class Database:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -8192")
         connection.execute(f"PRAGMA wal_autocheckpoint = {TOO_LONG}")
-        connection.execute(f"PRAGMA journal_size_limit = {2 * LONG * 4096}")
+        connection.execute(f"PRAGMA journal_size_limit = {LONG * 4096}")
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from davfusion.cache.index.record import COLUMNS, FROM, NewFile, Record, SavedAgain
+from davfusion.cache.index.record import COLUMNS, FROM, NewFile, Record, SavedAgain, Standing
 from davfusion.cache.node import ROOT_ID
 
 BATCH = 500
@@ -53,29 +53,33 @@ class Nodes:
             self._known[path] = self._chain(path)
         return self._known[path]
 
-    def chains(self, paths: Sequence[str]) -> list[list[Record]]:
-        """As `chain`, of several paths other than the root: what one folder holds is looked up together."""
+    def places(self, paths: Sequence[str]) -> list[tuple[list[Record], Standing | None]]:
+        """Of paths other than the root: the chain of the folder of each, and what stands at it.
+
+        What one folder holds is looked up together.
+        """
         if len(paths) == 1:
-            return [self.chain(paths[0])]
+            chain, depth = self.chain(paths[0]), paths[0].count("/")
+            return [(chain[:depth], Standing.of(chain[depth]) if len(chain) > depth else None)]
         names: dict[str, list[str]] = {}
         for path in paths:
             folder, _, name = path.rpartition("/")
             names.setdefault(folder, []).append(name)
-        found: dict[str, list[Record]] = {}
+        found: dict[str, tuple[list[Record], Standing | None]] = {}
         for folder, wanted in names.items():
-            chain = self.chain(folder or "/")
-            complete = len(chain) == folder.count("/") + 1
-            members = self._members_named(chain[-1].id, wanted) if complete else {}
-            found.update({f"{folder}/{name}": [*chain, members[name]] if name in members else chain for name in wanted})
+            above = self.chain(folder or "/")
+            complete = len(above) == folder.count("/") + 1
+            standing = self._standing(above[-1].id, wanted) if complete else {}
+            for name in wanted:
+                found[f"{folder}/{name}"] = above, standing.get(name)
         return [found[path] for path in paths]
 
-    def _members_named(self, parent: int, names: list[str]) -> dict[str, Record]:
+    def _standing(self, parent: int, names: list[str]) -> dict[str, Standing]:
         """Those of the local children that have one of these names, by it."""
         size = 1 << (len(names) - 1).bit_length()  # so that there are few statements to be prepared
-        marks = ", ".join("?" * size)
-        padded = names + names[-1:] * (size - len(names))
-        records = self._many(f"n.parent = ? AND n.name IN ({marks})", (parent, *padded))
-        return {record.local_name or "": record for record in records}
+        rows = self._connection.execute(_standing_query(size), (parent, *names, *names[-1:] * (size - len(names))))
+        return {row[-1]: Standing(row[0], row[1] == 1, row[2], row[3], row[4] == 1, row[5], row[6], row[7])
+                for row in rows}
 
     def _chain(self, path: str) -> list[Record]:
         names = path.split("/")[1:] if path != "/" else []
@@ -407,6 +411,12 @@ def _insert_of(*columns: str) -> str:
 @lru_cache(maxsize=64)
 def _update_of(*columns: str) -> str:
     return f"UPDATE node SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?"
+
+
+@lru_cache(maxsize=64)
+def _standing_query(size: int) -> str:
+    return ("SELECT id, folder, content, created, dirty, due, waiting, attempts, name FROM node "
+            f"WHERE parent = ? AND name IN ({', '.join('?' * size)})")
 
 
 @lru_cache(maxsize=4 * LONGEST_CHAIN)

@@ -98,6 +98,25 @@ class Record(NamedTuple):
         return f"{self.synced_folder}/{self.synced_name}"
 
 
+class Standing(NamedTuple):
+    """What a file that is to be saved has to know of what stands at its place."""
+
+    id: int
+    is_folder: bool
+    content: int | None
+    created: float
+    dirty: bool
+    due: float
+    waiting: float | None
+    attempts: int
+
+    @classmethod
+    def of(cls, record: Record) -> Standing:
+        """What a record says of it."""
+        return cls(record.id, record.is_folder, record.content, record.created, record.dirty, record.due,
+                   record.waiting, record.attempts)
+
+
 class NewFile(NamedTuple):
     """A row for a new file that the store has nothing of."""
 
