@@ -32,8 +32,8 @@ class BodyChecksum:
     """What the body must add up to; nothing where the client sent no checksum, or one of an unknown kind."""
 
     def __init__(self, expected: list[tuple[_Hash, str]]) -> None:
-        self.expected = expected
-        """What is reckoned and what is to come out, in hexadecimal digits."""
+        """`expected`: what is reckoned and what is to come out, in hexadecimal digits."""
+        self._expected = expected
 
     @classmethod
     def from_environ(cls, environ: Environ) -> BodyChecksum:
@@ -51,12 +51,12 @@ class BodyChecksum:
 
     def update(self, piece: memoryview) -> None:
         """Take in the next bytes of the body."""
-        for hasher, _ in self.expected:
+        for hasher, _ in self._expected:
             hasher.update(piece)
 
     def verify(self) -> None:
         """Raises HttpError 400 when the body is not what the client meant to send."""
-        for hasher, digest in self.expected:
+        for hasher, digest in self._expected:
             if hasher.hexdigest() != digest:
                 raise HttpError(400, "The body does not match its checksum")
 

@@ -8,15 +8,13 @@ the path is looked up before only where the transaction cannot tell.
 from __future__ import annotations
 
 import logging
-import math
-import re
 
 from davfusion.cache.errors import UnsettledError
 from davfusion.cache.incoming import Incoming
 from davfusion.cache.node import Node
-from davfusion.dav.body import BrokenBodyError, announced_length, is_at_hand, stream_into
-from davfusion.dav.checksum import BodyChecksum
-from davfusion.dav.dates import LATEST, http_date
+from davfusion.dav.announcement import Announcement
+from davfusion.dav.body import BrokenBodyError, is_at_hand, stream_into
+from davfusion.dav.dates import http_date
 from davfusion.dav.errors import HttpError
 from davfusion.dav.href import parent
 from davfusion.dav.options import allow
@@ -26,30 +24,23 @@ from davfusion.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:[ \t]*;[ \t\x21-\x7e]*)?", re.ASCII)
-_GENERIC_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded", "binary/octet-stream")
-_NUMBER = re.compile(r"[0-9]{1,25}", re.ASCII)
-
 
 def put(request: Request) -> Pending:
     """201 or 204 with the new entity tag, once the content is durable: that is waited for by what is returned."""
     share = request.share
-    _check_headers(request)
+    announced = Announcement.of(request)
     preconditions = Preconditions(request)
     unseen = _may_go_unseen(request, preconditions)
     if not unseen:
         _check_place(request, preconditions)
     path = request.location.path if unseen else request.path
-    modified = asked_modified(request)
-    length = announced_length(request.environ)
-    expected = _expected_length(request, length)
-    _check_space(request, expected)
-    incoming = share.receive(expected)
+    _check_space(request, announced.needed)
+    incoming = share.receive(announced.expected)
     try:
-        _receive(request.environ, incoming, length=length, expected=expected)
+        _receive(request.environ, incoming, announced)
         begin = share.begin_put_unseen if unseen else share.begin_put
-        committed = begin(path, incoming, guard=preconditions.guard(placing(path)), modified=modified,
-                          media_type=_media_type(request))
+        committed = begin(path, incoming, guard=preconditions.guard(placing(path)), modified=announced.modified,
+                          media_type=announced.media_type)
     except BaseException:
         incoming.discard()
         raise
@@ -61,9 +52,9 @@ def put(request: Request) -> Pending:
             except UnsettledError:
                 _check_place(request, preconditions)
                 node, created = share.put(
-                    request.path, incoming, guard=preconditions.guard(placing(request.path)), modified=modified,
-                    media_type=_media_type(request))
-        return empty(201 if created else 204, _validators(node, modified_accepted=modified is not None))
+                    request.path, incoming, guard=preconditions.guard(placing(request.path)),
+                    modified=announced.modified, media_type=announced.media_type)
+        return empty(201 if created else 204, _validators(node, modified_accepted=announced.modified is not None))
     return Pending(finish)
 
 
@@ -74,39 +65,20 @@ def _may_go_unseen(request: Request, preconditions: Preconditions) -> bool:
             and not request.location.ends_in_slash)
 
 
-def _receive(environ: Environ, incoming: Incoming, *, length: int | None, expected: int | None) -> None:
+def _receive(environ: Environ, incoming: Incoming, announced: Announcement) -> None:
     """Take in the whole body. Raises BrokenBodyError; HttpError 400 where it is not what the client meant to send."""
-    checksum = BodyChecksum.from_environ(environ)
+    checksum = announced.checksum
 
     def write(piece: memoryview) -> None:
         incoming.write(piece)
-        checksum.update(piece)
+        if checksum is not None:
+            checksum.update(piece)
 
-    size = stream_into(environ, length, write if checksum.expected else incoming.write)
-    if expected is not None and size != expected:
-        raise BrokenBodyError(f"The body has {size} bytes where {expected} were announced")
-    checksum.verify()
-
-
-def asked_modified(request: Request) -> float | None:
-    """The time in X-OC-Mtime, in seconds since the epoch; None where absent. Raises HttpError 400."""
-    text = request.header("X_OC_MTIME")
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds) or not -LATEST <= seconds <= LATEST:
-        raise HttpError(400, "X-OC-Mtime is not a time in seconds")
-    return seconds
-
-
-def _check_headers(request: Request) -> None:
-    if request.header("CONTENT_RANGE") is not None:
-        raise HttpError(400, "Content-Range is not accepted: a PUT replaces the whole file")
-    if request.header("CONTENT_ENCODING") not in (None, "", "identity"):
-        raise HttpError(415, "Content-Encoding is not accepted")
+    size = stream_into(environ, announced.length, write if checksum is not None else incoming.write)
+    if announced.expected is not None and size != announced.expected:
+        raise BrokenBodyError(f"The body has {size} bytes where {announced.expected} were announced")
+    if checksum is not None:
+        checksum.verify()
 
 
 def _check_place(request: Request, preconditions: Preconditions) -> None:
@@ -124,21 +96,7 @@ def _check_place(request: Request, preconditions: Preconditions) -> None:
     preconditions.check(request.share, placing(request.path))
 
 
-def _expected_length(request: Request, length: int | None) -> int | None:
-    """Bytes that must arrive: Content-Length, or what Finder and ownCloud clients announce for a chunked body."""
-    announced = request.header("X_EXPECTED_ENTITY_LENGTH")
-    if announced is None:
-        return length
-    if _NUMBER.fullmatch(announced.strip()) is None:
-        raise HttpError(400, "X-Expected-Entity-Length is not a number")
-    if length is not None and length != int(announced):
-        raise HttpError(400, "X-Expected-Entity-Length and Content-Length differ", close=True)
-    return int(announced)
-
-
-def _check_space(request: Request, expected: int | None) -> None:
-    total = (request.header("OC_TOTAL_LENGTH") or "").strip()
-    needed = max(expected or 0, int(total) if _NUMBER.fullmatch(total) else 0)
+def _check_space(request: Request, needed: int) -> None:
     if not needed:
         return
     try:
@@ -149,13 +107,6 @@ def _check_space(request: Request, expected: int | None) -> None:
         return
     if available is not None and needed > available:
         raise HttpError(507, f"{needed} bytes do not fit: {available} are free")
-
-
-def _media_type(request: Request) -> str | None:
-    declared = (request.environ.get("CONTENT_TYPE") or "").strip()
-    if not declared or len(declared) > 200 or _MEDIA_TYPE.fullmatch(declared) is None:
-        return None
-    return None if declared.partition(";")[0].strip().lower() in _GENERIC_TYPES else declared
 
 
 def _validators(node: Node, *, modified_accepted: bool) -> list[tuple[str, str]]:

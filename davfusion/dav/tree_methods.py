@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from davfusion.cache.errors import NodeExistsError
+from davfusion.dav.announcement import asked_modified
 from davfusion.dav.body import has_body
 from davfusion.dav.errors import HttpError
 from davfusion.dav.href import parent
 from davfusion.dav.options import allow
 from davfusion.dav.preconditions import Preconditions, View, placing, removing, replacing
-from davfusion.dav.put import asked_modified
 from davfusion.dav.request import Request, Response, empty
 from davfusion.store.interface import join
 
