@@ -104,7 +104,9 @@ class Putting:
     def _put_run(self, view: View, run: Sequence[_Put]) -> list[SavedFile | Exception]:
         """Put what does not concern each other: all is asked first, then all is written."""
         found = view.nodes.places([put.path for put in run])
-        places = [self._place(view, put, *each) for put, each in zip(run, found, strict=True)]
+        folders = {above[-1].id: above for above, _ in found}
+        settled = {folder for folder, above in folders.items() if self._finder.settles(above)}
+        places = [_place(view, put, *each, settled) for put, each in zip(run, found, strict=True)]
         admitted = [(put, place) for put, place in zip(run, places, strict=True) if isinstance(place, tree.FilePlace)]
         now = view.now()
         contents = _insert(view, [put for put, _ in admitted], now)
@@ -113,24 +115,26 @@ class Putting:
         saved = iter(tree.put_files(view, saves, due=now + self._upload_delay))
         return [next(saved) if isinstance(place, tree.FilePlace) else place for place in places]
 
-    def _place(self, view: View, put: _Put, above: list[Record],
-               standing: Standing | None) -> tree.FilePlace | Exception:
-        """Where a body goes, or the exception that refuses it."""
-        try:
-            if not put.looked_up:
-                self._check_settled(put.path, above, standing)
-            if put.guard is not None and (put.looked_up or view.anything_locked()):
-                put.guard(view)
-            return tree.file_place(put.path, above, standing)
-        except sqlite3.Error:
-            raise
-        except Exception as refusal:
-            return refusal
 
-    def _check_settled(self, path: str, above: list[Record], standing: Standing | None) -> None:
-        is_folder = standing is not None and standing.is_folder
-        if is_folder or path == "/" or len(above) < path.count("/") or not self._finder.settles(above):
-            raise UnsettledError("It is not known what is here", path)
+def _place(view: View, put: _Put, above: list[Record], standing: Standing | None,
+           settled: set[int]) -> tree.FilePlace | Exception:
+    """Where a body goes, or the exception that refuses it; `settled` are folders of which is known what they hold."""
+    try:
+        if not put.looked_up:
+            _check_settled(put.path, above, standing, settled)
+        if put.guard is not None and (put.looked_up or view.anything_locked()):
+            put.guard(view)
+        return tree.file_place(put.path, above, standing)
+    except sqlite3.Error:
+        raise
+    except Exception as refusal:
+        return refusal
+
+
+def _check_settled(path: str, above: list[Record], standing: Standing | None, settled: set[int]) -> None:
+    is_folder = standing is not None and standing.is_folder
+    if is_folder or path == "/" or len(above) < path.count("/") or above[-1].id not in settled:
+        _refuse(path)
 
 
 def _runs(puts: Sequence[_Put]) -> Iterator[list[_Put]]:

@@ -100,7 +100,7 @@ def test_a_small_upload_is_cheap(filled: Share) -> None:
         result.close()  # type: ignore[attr-defined]
 
     put()
-    assert calls(put) <= 360
+    assert calls(put) <= 330
     looked_up: list[str] = []
     written: list[str] = []
     database = filled.index._database
@@ -125,7 +125,7 @@ def test_small_uploads_that_come_together_are_cheaper(filled: Share) -> None:
             result.close()  # type: ignore[attr-defined]
 
     put()
-    assert calls(put) <= 8 * 270
+    assert calls(put) <= 8 * 220
     written: list[str] = []
     filled.index._database._writer.set_trace_callback(written.append)
     put()
