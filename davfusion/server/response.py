@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from types import TracebackType
+from typing import NamedTuple
 
 from davfusion.server.body import Body
 from davfusion.server.errors import BadRequest, ClientDisconnected, ResponseFailed
 from davfusion.server.files import FileWrapper
 from davfusion.server.head import RequestHead
+from davfusion.server.recent import Recent
 from davfusion.server.stream import SocketStream
 
 _JOIN_BELOW = 64 * 1024
@@ -44,6 +46,20 @@ _KINDS = {
     "keep-alive": _Kind.OURS,
 }
 _PLAIN = _Kind.PLAIN
+_KEPT = 256
+"""Headers of answers that are kept as they go out: files that are asked for again and again."""
+_MAX_KEPT_HEADERS = 16
+
+
+class _Fields(NamedTuple):
+    """What the headers that an application gave make of a head."""
+
+    text: str
+    """The lines that are taken over."""
+    length: int | None
+    """Of Content-Length."""
+    close: bool
+    """The connection is to end."""
 
 
 class ServerIdentity:
@@ -57,6 +73,30 @@ class ServerIdentity:
         self.kinds: dict[str, _Kind] = {}
         """What the response headers of these names are to us, as `kind` found them so far."""
         self._statuses: set[str] = set()
+        self._kept: Recent[tuple[tuple[str, str], ...], _Fields] = Recent(_KEPT)
+
+    def fields(self, status: str, headers: Sequence[tuple[str, str]]) -> _Fields:
+        """What headers make of a head. Those of an answer that may come again are at hand; ValueError as `kind`."""
+        if status != "200 OK" or len(headers) > _MAX_KEPT_HEADERS:
+            return self._fields(headers)
+        key = tuple(headers)
+        return self._kept.values.get(key) or self._kept.keep(key, self._fields(headers))
+
+    def _fields(self, headers: Sequence[tuple[str, str]]) -> _Fields:
+        known, lines = self.kinds, []
+        length, close = None, False
+        for name, value in headers:
+            kind = known.get(name) or self.kind(name)
+            if kind is _PLAIN:
+                lines.append(f"{name}: {value}\r\n")
+            elif kind is _Kind.LENGTH:
+                length = _length(value)
+            elif kind is _Kind.CONNECTION:
+                close = close or "close" in value.lower()
+        text = "".join(lines)
+        if text.count("\n") != len(lines) or text.count("\r") != len(lines):
+            raise ValueError("the application gave a header that holds a line end")
+        return _Fields(text, length, close)
 
     def kind(self, name: str) -> _Kind:
         """What a response header of this name is to us; ValueError for one that no application may set."""
@@ -233,20 +273,10 @@ class Response:
         if self.status is None:
             raise RuntimeError("the application gave a body before it called start_response")
         identity = self._identity
-        known = identity.kinds
-        fields: list[str] = []
-        for name, value in self._headers:
-            kind = known.get(name) or identity.kind(name)
-            if kind is _PLAIN:
-                fields.append(f"{name}: {value}\r\n")
-            elif kind is _Kind.LENGTH:
-                self._remaining = _length(value)
-            elif kind is _Kind.CONNECTION:
-                self.close = self.close or "close" in value.lower()
-        text = "".join(fields)
-        if text.count("\n") != len(fields) or text.count("\r") != len(fields):
-            raise ValueError("the application gave a header that holds a line end")
-        text = f"HTTP/1.1 {self.status}\r\n{identity.lines()}{text}{self._frame(whole)}{self._connection()}\r\n"
+        fields = identity.fields(self.status, self._headers)
+        self._remaining = fields.length
+        self.close = self.close or fields.close
+        text = f"HTTP/1.1 {self.status}\r\n{identity.lines()}{fields.text}{self._frame(whole)}{self._connection()}\r\n"
         head = text.encode("latin-1")
         if not self._body.complete:
             self._body.withdraw()
