@@ -161,3 +161,20 @@ def test_a_log_is_cut_off_where_room_is_wanted(tmp_path: Path) -> None:
     assert database.write(add("n")) == 1
     database.close()
     database.shorten_log()
+
+
+def test_a_commit_needs_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that has none to give now may have one later."""
+    database = Database(tmp_path / "index.db")
+    database._checkpointer = Checkpointer(database._connect, database._log.flush, every=1)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", refuse)
+        assert database.write(add("n")) == 1
+    assert database.write(add("n")) == 1
+    assert count(database, "n") == 2
+    assert database._checkpointer._thread is not None
+    database.close()

@@ -27,7 +27,7 @@ def test_one_header_makes_another_answer() -> None:
 def test_what_may_not_be_sent_is_refused_again_and_again(header: tuple[str, str]) -> None:
     identity = ServerIdentity("test")
     for _ in range(2):
-        with pytest.raises(ValueError, match="line end|hop-by-hop|Content-Length"):
+        with pytest.raises(ValueError, match=r"line end|hop-by-hop|Content-Length"):
             identity.fields("200 OK", [("ETag", '"1"'), header])
 
 

@@ -40,7 +40,10 @@ class Checkpointer:
         self._thread: threading.Thread | None = None
 
     def committed(self, connection: sqlite3.Connection) -> None:
-        """A connection has committed. To be called while no other can; carries the log over where a rest is left."""
+        """A connection has committed. To be called while no other can; carries the log over where a rest is left.
+
+        Raises nothing: what was committed is none the worse for a log that only grows.
+        """
         self._commits += 1
         if self._is_long:
             self._is_long = False
@@ -61,10 +64,16 @@ class Checkpointer:
             self._thread.join()
 
     def _begin(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
-            self._thread.start()
         self._wanted.set()
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread to give at the moment
+            log.error("log not carried over", extra={"error": str(error)})
+            return
+        self._thread = thread
 
     def _run(self) -> None:
         connection = self._connect()
@@ -89,7 +98,6 @@ class Checkpointer:
         try:
             _, pages, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
-            # The log has everything and only grows: what was committed is none the worse for it.
             log.error("log not carried over", extra={"error": str(error)})
             return 0
         return int(pages)
