@@ -158,8 +158,9 @@ def test_a_tree_is_not_copied_or_moved_into_itself(store, put):
 def test_a_long_listing_comes_in_pages_with_metadata(opener):
     store = StatisticsStore(opener())
     names = {f"/long/{number:04}" for number in range(1100)}
+    store.store_fileobject(io.BytesIO(b"abc"), "/long/0000")  # rclone may fail where two requests make one folder
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda path: store.store_fileobject(io.BytesIO(b"abc"), path), sorted(names)))
+        list(pool.map(lambda path: store.store_fileobject(io.BytesIO(b"abc"), path), sorted(names)[1:]))
     pages = list(store.list_pages("/long"))
     assert len(pages) == 2
     assert sorted(entry.path for page in pages for entry in page) == sorted(names)
