@@ -43,6 +43,27 @@ def fill(connection: sqlite3.Connection, pages: int) -> None:
     connection.execute("INSERT OR REPLACE INTO filled VALUES (1, ?)", (os.urandom(pages * PAGE),))
 
 
+class Disk:
+    """Notes what is flushed, and in which thread."""
+
+    def __init__(self, *, failing: bool = False) -> None:
+        self.flushed: list[tuple[str, str]] = []
+        self.begun = threading.Semaphore(0)
+        self._failing = failing
+
+    def flush(self) -> None:
+        self._note("log")
+
+    def flush_database(self) -> None:
+        self._note("database")
+
+    def _note(self, what: str) -> None:
+        self.flushed.append((what, threading.current_thread().name))
+        self.begun.release()
+        if self._failing:
+            raise sqlite3.OperationalError("the disk fails")
+
+
 def in_log(connection: sqlite3.Connection) -> tuple[int, int]:
     """Pages in the log, and those of them that were carried over."""
     _, pages, carried = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -51,27 +72,23 @@ def in_log(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def test_after_some_commits_the_log_is_carried_over_by_another_thread(
         connect: Callable[[], sqlite3.Connection], tmp_path: Path) -> None:
-    flushed, in_thread = threading.Event(), []
-
-    def flush() -> None:
-        in_thread.append(threading.current_thread())
-        flushed.set()
-
-    checkpointer = Checkpointer(connect, flush, every=3)
+    disk = Disk()
+    checkpointer = Checkpointer(connect, disk, every=3)
     connection = connect()
-    for number in range(3):
-        assert not flushed.is_set(), number
+    for _ in range(3):
+        assert disk.flushed == []
         fill(connection, 10)
         checkpointer.committed(connection)
-    assert flushed.wait(10)
+    assert disk.begun.acquire(timeout=10)
     checkpointer.close()
-    assert in_thread[0] is not threading.current_thread()
+    assert disk.flushed == [("log", "checkpoints")]
     assert (tmp_path / "test.db").stat().st_size > 10 * PAGE
 
 
 def test_a_log_that_has_become_long_begins_anew(connect: Callable[[], sqlite3.Connection], tmp_path: Path) -> None:
     """However many follow: whoever commits next carries over what has come in the meantime."""
-    checkpointer = Checkpointer(connect, lambda: None, every=1, long=20)
+    disk = Disk()
+    checkpointer = Checkpointer(connect, disk, every=1, long=20)
     connection = connect()
     fill(connection, 30)
     checkpointer.committed(connection)  # begins the thread
@@ -79,6 +96,7 @@ def test_a_log_that_has_become_long_begins_anew(connect: Callable[[], sqlite3.Co
     while not checkpointer._is_long and time.monotonic() < deadline:
         time.sleep(0.001)
     assert checkpointer._is_long
+    assert [what for what, _ in disk.flushed] == ["log", "database", "log", "database"], "so that the rest is little"
     fill(connection, 10)
     checkpointer.committed(connection)  # carries over the rest
     fill(connection, 1)
@@ -88,19 +106,14 @@ def test_a_log_that_has_become_long_begins_anew(connect: Callable[[], sqlite3.Co
 
 def test_a_checkpoint_that_fails_harms_no_commit(
         connect: Callable[[], sqlite3.Connection], caplog: pytest.LogCaptureFixture) -> None:
-    flushed = threading.Semaphore(0)
-
-    def flush() -> None:
-        flushed.release()
-        raise sqlite3.OperationalError("the disk fails")
-
-    checkpointer = Checkpointer(connect, flush, every=1, long=1)
+    disk = Disk(failing=True)
+    checkpointer = Checkpointer(connect, disk, every=1, long=1)
     connection = connect()
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             fill(connection, 10)
             checkpointer.committed(connection)
-            assert flushed.acquire(timeout=10)
+            assert disk.begun.acquire(timeout=10)
         checkpointer.close()
     assert "log not flushed" in caplog.text
     assert in_log(connection)[0] > 10
@@ -112,7 +125,7 @@ def test_many_commits_of_two_processes_leave_a_short_log(tmp_path: Path, durabil
     path = tmp_path / "index.db"
     databases = [Database(path, durability=durability) for _ in range(2)]
     for database in databases:
-        database._checkpointer = Checkpointer(database._connect, database._log.flush, every=16, long=200)
+        database._checkpointer = Checkpointer(database._connect, database._log, every=16, long=200)
     body = os.urandom(20 * PAGE)
 
     def write(database: Database) -> None:
@@ -132,7 +145,7 @@ def test_many_commits_of_two_processes_leave_a_short_log(tmp_path: Path, durabil
 
 def test_a_closed_index_leaves_no_thread(tmp_path: Path) -> None:
     database = Database(tmp_path / "index.db")
-    database._checkpointer = Checkpointer(database._connect, database._log.flush, every=1)
+    database._checkpointer = Checkpointer(database._connect, database._log, every=1)
     database.write(add("n"))
     thread = database._checkpointer._thread
     assert thread is not None
@@ -166,7 +179,7 @@ def test_a_log_is_cut_off_where_room_is_wanted(tmp_path: Path) -> None:
 def test_a_commit_needs_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that has none to give now may have one later."""
     database = Database(tmp_path / "index.db")
-    database._checkpointer = Checkpointer(database._connect, database._log.flush, every=1)
+    database._checkpointer = Checkpointer(database._connect, database._log, every=1)
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -20,6 +21,7 @@ from tests.cache.test_index import add, count
 from tests.cache.world import read, save
 
 Flush = Callable[[int], None]
+OPEN = Path("/proc/self/fd")
 
 
 @pytest.fixture
@@ -131,3 +133,54 @@ def test_closing_does_not_hurt_a_flush_under_way(tmp_path: Path, flush_with: Cal
         assert writing.result(10) == 1
     with pytest.raises(sqlite3.ProgrammingError):
         database.write(add("n"))
+
+
+@pytest.mark.skipif(not OPEN.exists(), reason="this system does not tell what a process has open")
+def test_the_database_is_flushed_without_being_opened(tmp_path: Path, flush_with: Callable[[Flush], None]) -> None:
+    """To open and close it would drop the locks that SQLite has on it (POSIX)."""
+    database = Database(tmp_path / "index.db")
+    database.write(add("n"))
+    flushed: list[Path] = []
+    flush_with(lambda descriptor: flushed.append((OPEN / str(descriptor)).readlink()))
+    open_before = len(list(OPEN.iterdir()))
+    database._log.flush_database()
+    assert flushed == [(tmp_path / "index.db").resolve()]
+    assert len(list(OPEN.iterdir())) == open_before
+    database.close()
+
+
+@pytest.mark.skipif(not OPEN.exists(), reason="this system does not tell what a process has open")
+def test_a_database_that_cannot_be_flushed_ends_all_writing(
+        database: Database, flush_with: Callable[[Flush], None]) -> None:
+    database.write(add("n"))
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    flush_with(fail)
+    with pytest.raises(sqlite3.OperationalError, match="repair"):
+        database._log.flush_database()
+    flush_with(os.fsync)
+    with pytest.raises(sqlite3.OperationalError, match="repair"):
+        database.write(add("n"))
+    assert count(database, "n") == 1
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL])
+def test_a_descriptor_that_was_closed_meanwhile_is_no_failing_disk(
+        database: Database, flush_with: Callable[[Flush], None], number: int) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    flush_with(fail)
+    database._log.flush_database()
+    flush_with(os.fsync)
+    assert database.write(add("n")) == 1
+
+
+def test_where_the_system_does_not_tell_what_is_open_nothing_is_flushed(
+        database: Database, flush_with: Callable[[Flush], None], monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path) -> None:
+    monkeypatch.setattr("davfusion.cache.index.log._DESCRIPTORS", tmp_path / "no-proc")
+    flush_with(lambda descriptor: pytest.fail("nothing is known to be open"))
+    database._log.flush_database()

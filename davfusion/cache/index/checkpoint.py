@@ -11,6 +11,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 log = logging.getLogger("davfusion.cache.index")
 
@@ -22,14 +23,24 @@ TOO_LONG = 2 * LONG
 """Pages in the log from which SQLite carries it over itself: where few commits write very much."""
 
 
+class Flushed(Protocol):
+    """What is put on stable storage apart from the commits. Both raise sqlite3.Error where the disk fails."""
+
+    def flush(self) -> None:
+        """The log."""
+
+    def flush_database(self) -> None:
+        """What was carried over from it."""
+
+
 class Checkpointer:
     """The thread of one process that carries the log of one database over. It begins when there is something to do."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], flush: Callable[[], None], *,
+    def __init__(self, connect: Callable[[], sqlite3.Connection], log: Flushed, *,
                  every: int = EVERY, long: int = LONG) -> None:
-        """`connect` opens the database, for the thread; `flush` puts its log on stable storage."""
+        """`connect` opens the database, for the thread."""
         self._connect = connect
-        self._flush = flush
+        self._log = log
         self._every = every
         self._long = long
         self._commits = 0
@@ -85,12 +96,19 @@ class Checkpointer:
             connection.close()
 
     def _carry_over_flushed(self, connection: sqlite3.Connection) -> int:
+        """Flushes before and after, so that little is left for SQLite to flush while nobody can commit."""
         try:
-            self._flush()  # so that SQLite has little to flush while it keeps other processes from doing the same
+            self._log.flush()
+            pages = self._carry_over(connection)
+            if pages >= self._long:
+                self._log.flush_database()
+                self._log.flush()
+                pages = self._carry_over(connection)
+                self._log.flush_database()
         except sqlite3.Error as error:
             log.error("log not flushed", extra={"error": str(error)})
             return 0
-        return self._carry_over(connection)
+        return pages
 
     @staticmethod
     def _carry_over(connection: sqlite3.Connection, mode: str = "PASSIVE") -> int:

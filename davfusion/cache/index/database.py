@@ -78,7 +78,7 @@ class Database:
         self._writing = threading.Lock()
         self._turn = Turn(path.with_name(path.name + ".turn"))
         self._log = WriteAheadLog(path)
-        self._checkpointer = Checkpointer(self._connect, self._log.flush)
+        self._checkpointer = Checkpointer(self._connect, self._log)
         self._flushing = threading.Lock()
         self._queue: deque[Write[Any]] = deque()
         self._expected = 1

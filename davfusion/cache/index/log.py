@@ -10,6 +10,7 @@ The locks of SQLite are on its other files: this one may be opened and closed be
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -18,6 +19,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _flush = getattr(os, "fdatasync", os.fsync)
+_DESCRIPTORS = Path("/proc/self/fd")
+"""Where Linux tells what a process has open."""
+_CLOSED = (errno.ENOENT, errno.EBADF, errno.EINVAL)
+"""What comes of a descriptor that was closed meanwhile, or is another one by now."""
+
+
+def _flush_open_file(path: Path) -> None:
+    """Flush a file that this process has open, by a descriptor that is there; nothing where the system does not tell.
+
+    The database itself must not be opened for it: to close it again would drop the locks that SQLite has on it (POSIX).
+    """
+    for entry in _DESCRIPTORS.iterdir() if _DESCRIPTORS.exists() else ():
+        try:
+            if entry.readlink() == path:
+                _flush(int(entry.name))
+                return
+        except OSError as error:
+            if error.errno not in _CLOSED:
+                raise
 
 
 class WriteAheadLog:
@@ -25,6 +45,7 @@ class WriteAheadLog:
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + "-wal")
+        self._database = database.resolve()
         self._lock = threading.Lock()
         self._descriptor = -1
         self._flushes = 0
@@ -38,22 +59,33 @@ class WriteAheadLog:
         Raises sqlite3.OperationalError (SQLITE_IOERR_FSYNC) when the disk fails, and from then on always: the system
         tells of a failure once and forgets what it lost. Raises sqlite3.ProgrammingError when the log is closed.
         """
-        try:
-            if self._failure is None:
+        if self._failure is None:
+            try:
                 with self._opened() as descriptor:
                     _flush(descriptor)
-        except OSError as error:
-            self._failure = error
+            except OSError as error:
+                self._failure = error
+        self.check()
+
+    def flush_database(self) -> None:
+        """Put on stable storage what was carried over into the database, where the system lets us. Raises as `flush`.
+
+        SQLite does so itself before the log begins anew, in a commit: what it finds done costs it nothing.
+        """
+        if self._failure is None:
+            try:
+                _flush_open_file(self._database)
+            except OSError as error:
+                self._failure = error
+        self.check()
+
+    def check(self) -> None:
+        """Raise what a flush raised, if one did."""
         if self._failure is not None:
             failed = sqlite3.OperationalError(
                 f"The disk of the index fails: {self._failure}. Nothing is written any more; repair it and start again")
             failed.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
             raise failed from self._failure
-
-    def check(self) -> None:
-        """Raise what `flush` raised, if it did."""
-        if self._failure is not None:
-            self.flush()
 
     def close(self) -> None:
         """Close the file; a flush that is under way ends well before."""
