@@ -141,7 +141,7 @@ def test_small_uploads_that_come_together_are_cheaper(filled: Share) -> None:
             result.close()  # type: ignore[attr-defined]
 
     put()
-    assert least(put) <= 8 * 220
+    assert least(put) <= 8 * 225
     looked_up, written = statements(filled, put)
     assert looked_up == []
     assert written == [
