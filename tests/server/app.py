@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,9 @@ class ProbeApp:
 
     def do_ok(self, environ, start_response):
         return _whole(start_response, b"ok")
+
+    def do_processor_time(self, environ, start_response):
+        return _whole(start_response, str(time.process_time()).encode())
 
     def do_echo(self, environ, start_response):
         """Length and hash of the body, read as a large upload is."""
