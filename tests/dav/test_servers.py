@@ -32,7 +32,7 @@ connection.execute("ROLLBACK")
 
 @pytest.fixture
 def wsgiref(app: DavFusionApp) -> Iterator[str]:
-    """The application under the server of the standard library."""
+    """The application under the server of the standard library, which knows nothing of late answers."""
     class Quiet(WSGIRequestHandler):
         def log_message(self, *_: Any) -> None:
             pass
