@@ -14,12 +14,13 @@ from typing import NamedTuple, NoReturn
 
 from davfusion.cache import tree
 from davfusion.cache.contents import ContentFiles
-from davfusion.cache.errors import UnsettledError
+from davfusion.cache.errors import CacheFullError, UnsettledError
 from davfusion.cache.finding import Finder
 from davfusion.cache.guard import Guard
 from davfusion.cache.incoming import Incoming
 from davfusion.cache.index import Content, Index, Record, SavedFile, Standing, View
 from davfusion.cache.node import Node
+from davfusion.store.errors import TemporaryError
 
 
 class _Put(NamedTuple):
@@ -34,6 +35,14 @@ class _Put(NamedTuple):
     """What is at the path was asked for before, of the store too if need be."""
     modified: float | None
     media_type: str | None
+
+
+class _RefusedError(Exception):
+    """A body is refused: its transaction, in which it was alone, is rolled back."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Putting:
@@ -59,7 +68,7 @@ class Putting:
         if file is None:
             return partial(self._finish, put, self._begin_together(put))
         # It has flushed its file and may as well wait for others that did: `write` gathers them.
-        return partial(self._finish_file, put, file)
+        return partial(self._finish, put, partial(self._commit_file, put, file))
 
     def begin_unseen(self, path: str, incoming: Incoming, *, guard: Guard, modified: float | None,
                      media_type: str | None) -> Callable[[], tuple[Node, bool]]:
@@ -78,12 +87,14 @@ class Putting:
         put.incoming.release()
         return self._index.saved(put.path, saved), saved.is_new
 
-    def _finish_file(self, put: _Put, file: str) -> tuple[Node, bool]:
+    def _commit_file(self, put: _Put, file: str) -> SavedFile:
+        """Removes the cache file where nothing was committed for certain. Else one without a row is swept later."""
         try:
-            return self._finish(put, partial(self._index.write, partial(self._put_alone, put)))
-        except sqlite3.Error:
-            raise  # whether the row is on the disk is not known: if it is not, the file is swept as an orphan
-        except Exception:
+            return self._index.write(partial(self._put_alone, put))
+        except _RefusedError as refused:
+            self._files.remove(file)
+            raise refused.reason from None
+        except (CacheFullError, TemporaryError):
             self._files.remove(file)
             raise
 
@@ -92,7 +103,7 @@ class Putting:
     def _put_alone(self, put: _Put, view: View) -> SavedFile:
         outcome, = self._put_all(view, [put])
         if isinstance(outcome, Exception):
-            raise outcome
+            raise _RefusedError(outcome)
         return outcome
 
     def _put_all(self, view: View, puts: Sequence[_Put]) -> list[SavedFile | Exception]:

@@ -75,8 +75,11 @@ def put_files(view: View, saves: Sequence[Save], *, due: float) -> list[SavedFil
     """Point files, each at another place, to contents; returns them as they are then, in the same order."""
     now = view.now()
     new = [_new_file(save, due=due, now=now) for save in saves if save.place.before is None]
-    again = [_saved_again(view, save, save.place.before, due=due, now=now)
+    again = [_saved_again(save, save.place.before, due=due, now=now)
              for save in saves if save.place.before is not None]
+    for save in saves:
+        if not save.content.flushed:
+            _keep_replaced(view, save)
     if again:
         view.nodes.save_files(again)
     ids = iter(view.nodes.insert_files(new) if new else ())
@@ -172,10 +175,14 @@ def _new_file(save: Save, *, due: float, now: float) -> NewFile:
     return NewFile(parent, name, save.content.id, save.modified, now, save.media_type, due, now)
 
 
-def _saved_again(view: View, save: Save, before: Standing, *, due: float, now: float) -> SavedAgain:
-    due, waiting = _patience(before, due=due, now=now)
-    if before.content is not None and not save.content.flushed:
+def _keep_replaced(view: View, save: Save) -> None:
+    before = save.place.before
+    if before is not None and before.content is not None:
         view.contents.note_replaced(save.content.id, before.content)
+
+
+def _saved_again(save: Save, before: Standing, *, due: float, now: float) -> SavedAgain:
+    due, waiting = _patience(before, due=due, now=now)
     return SavedAgain(save.content.id, save.modified, save.media_type, due, waiting, before.id)
 
 

@@ -6,10 +6,10 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +57,12 @@ class Disk:
     def flush_database(self) -> None:
         self._note("database")
 
+    def check(self) -> None:
+        """Nothing has failed that matters here."""
+
+    def fail(self, error: sqlite3.Error) -> None:
+        raise AssertionError(error)
+
     def _note(self, what: str) -> None:
         self.flushed.append((what, threading.current_thread().name))
         self.begun.release()
@@ -92,15 +98,12 @@ def test_a_log_that_has_become_long_begins_anew(connect: Callable[[], sqlite3.Co
     connection = connect()
     fill(connection, 30)
     checkpointer.committed(connection)  # begins the thread
-    deadline = time.monotonic() + 10
-    while not checkpointer._is_long and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert checkpointer._is_long
+    assert all(disk.begun.acquire(timeout=10) for _ in range(4))
+    checkpointer.close()  # after what it has begun
     assert [what for what, _ in disk.flushed] == ["log", "database", "log", "database"], "so that the rest is little"
     fill(connection, 10)
     checkpointer.committed(connection)  # carries over the rest
     fill(connection, 1)
-    checkpointer.close()
     assert in_log(connection)[0] < 20
 
 
@@ -117,6 +120,71 @@ def test_a_checkpoint_that_fails_harms_no_commit(
         checkpointer.close()
     assert "log not flushed" in caplog.text
     assert in_log(connection)[0] > 10
+
+
+class FailingConnection(sqlite3.Connection):
+    """One whose checkpoints fail, as they do where the disk does."""
+
+    code = sqlite3.SQLITE_IOERR_FSYNC
+
+    def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        if not statement.startswith("PRAGMA wal_checkpoint"):
+            return super().execute(statement, *parameters)
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = self.code
+        raise error
+
+
+def test_a_checkpoint_whose_flush_fails_ends_all_writing(tmp_path: Path) -> None:
+    """The system tells of it once: the next one would take what is lost for carried over, and begin the log anew."""
+    database = Database(tmp_path / "index.db", durability=Durability.PROCESS_SAFE)
+    database.write(add("n"))
+    failing = sqlite3.connect(tmp_path / "index.db", factory=FailingConnection)
+    database._checkpointer.shorten(failing)
+    with pytest.raises(sqlite3.OperationalError, match="repair"):
+        database.write(add("n"))
+    assert count(database, "n") == 1
+    failing.close()
+    database.close()
+
+
+def test_a_checkpoint_that_finds_no_room_is_made_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(tmp_path / "index.db")
+    monkeypatch.setattr(FailingConnection, "code", sqlite3.SQLITE_FULL)
+    failing = sqlite3.connect(tmp_path / "index.db", factory=FailingConnection)
+    database._checkpointer.shorten(failing)
+    assert database.write(add("n")) == 1
+    assert database.log_size() > 0
+    database.shorten_log()
+    assert database.log_size() == 0
+    failing.close()
+    database.close()
+
+
+def test_a_thread_that_cannot_open_the_database_is_begun_again(
+        connect: Callable[[], sqlite3.Connection], tmp_path: Path) -> None:
+    asked = threading.Semaphore(0)
+    refusing = True
+
+    def open_database() -> sqlite3.Connection:
+        asked.release()
+        if refusing:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect()
+
+    disk = Disk()
+    checkpointer = Checkpointer(open_database, disk, every=1)
+    connection = connect()
+    fill(connection, 10)
+    checkpointer.committed(connection)
+    assert asked.acquire(timeout=10)
+    assert checkpointer._thread is not None
+    checkpointer._thread.join(10)
+    refusing = False
+    checkpointer.committed(connection)
+    assert disk.begun.acquire(timeout=10)
+    checkpointer.close()
+    assert (tmp_path / "test.db").stat().st_size > 10 * PAGE
 
 
 @pytest.mark.parametrize("durability", list(Durability))

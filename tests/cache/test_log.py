@@ -84,6 +84,27 @@ def test_what_is_not_flushed_is_not_acknowledged_and_nothing_is_any_more(
     assert count(database, "n") == there
 
 
+@pytest.mark.parametrize("durability", list(Durability))
+def test_a_log_that_was_not_flushed_stays(
+        tmp_path: Path, flush_with: Callable[[Flush], None], durability: Durability) -> None:
+    """What is in it may be nowhere else, and what was carried over may be lost."""
+    database = Database(tmp_path / "index.db", durability=durability)
+    database.write(add("n"))
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    flush_with(fail)
+    with pytest.raises(sqlite3.OperationalError, match="repair"):
+        database.write(add("n"))
+        database.flush()
+    flush_with(os.fsync)
+    before = database.log_size()
+    database.shorten_log()
+    assert database.log_size() == before > 0
+    database.close()
+
+
 def test_a_content_stays_whose_row_may_be_on_the_disk(
         tmp_path: Path, flush_with: Callable[[Flush], None]) -> None:
     def fail(descriptor: int) -> None:

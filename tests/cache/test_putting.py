@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from davfusion.cache.errors import NoParentError, TreeError, UnsettledError, WrongKindError
+from davfusion.cache.errors import NoParentError, NoSuchNodeError, TreeError, UnsettledError, WrongKindError
 from davfusion.cache.guard import TreeView
+from davfusion.cache.incoming import Incoming
+from davfusion.cache.index import View
 from davfusion.cache.node import Node
 from davfusion.cache.share import Share
 from davfusion.store.memory import MemoryStore
@@ -18,6 +22,7 @@ from tests.cache.world import Clock, names, read, save, store_bytes
 
 Result = Callable[[], tuple[Node, bool]]
 
+LARGE = bytes(100_000)
 FOLDERS = ("/", "/d", "/d/e", "/d/e/f/g/h/i/j")
 
 
@@ -143,6 +148,47 @@ def test_a_condition_sees_what_was_put_before_it(tree: Share) -> None:
         with pytest.raises(FileExistsError):
             result()
     assert names(tree) == ["d", "old", "x", "z"]
+
+
+def test_a_file_that_was_put_stays_whatever_comes_after(tree: Share, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing the descriptor of the body may fail, as it does on network file systems."""
+    def fail(incoming: Incoming) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    result = begin(tree, "/big", LARGE, unseen=False)
+    with monkeypatch.context() as failing:
+        failing.setattr(Incoming, "release", fail)
+        with pytest.raises(OSError):
+            result()
+    assert read(tree, "/big") == LARGE
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, os.strerror(errno.EIO))])
+def test_a_file_stays_whose_commit_ends_in_an_error_of_the_system(
+        tree: Share, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """It may have been committed before."""
+    begun = begin(tree, "/big", LARGE, unseen=False)
+    write = tree.index.write
+
+    def write_and_fail(change: Callable[[View], object]) -> None:
+        write(change)
+        raise error
+
+    with monkeypatch.context() as failing:
+        failing.setattr(tree.index, "write", write_and_fail)
+        with pytest.raises(type(error)):
+            begun()
+    assert read(tree, "/big") == LARGE
+
+
+def test_a_file_that_is_refused_leaves_nothing(tree: Share) -> None:
+    def refuse(view: TreeView) -> None:
+        raise NoSuchNodeError("refused", "/big")
+
+    held = tree.space.used()
+    with pytest.raises(NoSuchNodeError):
+        begin(tree, "/big", LARGE, unseen=False, guard=refuse)()
+    assert tree.space.used() <= held
 
 
 def test_what_the_store_may_have_is_asked_for_first(

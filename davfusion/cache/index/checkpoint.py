@@ -7,6 +7,7 @@ is never so while others add to it; so when it has become long, a commit carries
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -24,13 +25,23 @@ TOO_LONG = 2 * LONG
 
 
 class Flushed(Protocol):
-    """What is put on stable storage apart from the commits. Both raise sqlite3.Error where the disk fails."""
+    """What is put on stable storage apart from the commits. A flush that fails is final: all raise sqlite3.Error then.
+
+    The system tells of a failure once, and forgets what it lost. A log that began anew after it would take along what
+    is nowhere else.
+    """
 
     def flush(self) -> None:
-        """The log."""
+        """Put the log on stable storage."""
 
     def flush_database(self) -> None:
-        """What was carried over from it."""
+        """Put on stable storage what was carried over from it."""
+
+    def check(self) -> None:
+        """Raise if a flush has failed."""
+
+    def fail(self, error: sqlite3.Error) -> None:
+        """A flush of SQLite's own has failed."""
 
 
 class Checkpointer:
@@ -76,7 +87,7 @@ class Checkpointer:
 
     def _begin(self) -> None:
         self._wanted.set()
-        if self._thread is not None:
+        if self._thread is not None and self._thread.is_alive():
             return
         thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         try:
@@ -87,13 +98,15 @@ class Checkpointer:
         self._thread = thread
 
     def _run(self) -> None:
-        connection = self._connect()
         try:
+            connection = self._connect()
+        except sqlite3.Error as error:  # the next thread may be able to
+            log.error("log not carried over", extra={"error": str(error)})
+            return
+        with contextlib.closing(connection):
             while self._wanted.wait() and not self._stopping:
                 self._wanted.clear()
                 self._is_long = self._carry_over_flushed(connection) >= self._long
-        finally:
-            connection.close()
 
     def _carry_over_flushed(self, connection: sqlite3.Connection) -> int:
         """Flushes before and after, so that little is left for SQLite to flush while nobody can commit."""
@@ -110,12 +123,18 @@ class Checkpointer:
             return 0
         return pages
 
-    @staticmethod
-    def _carry_over(connection: sqlite3.Connection, mode: str = "PASSIVE") -> int:
+    def _carry_over(self, connection: sqlite3.Connection, mode: str = "PASSIVE") -> int:
         """Returns the pages in the log; less than 0 where another process carries it over at the moment."""
         try:
+            self._log.check()
             _, pages, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:  # the latter is SQLite's SQLITE_NOMEM
+            if isinstance(error, sqlite3.Error) and _is_of_flush(error):
+                self._log.fail(error)
             log.error("log not carried over", extra={"error": str(error)})
             return 0
         return int(pages)
+
+
+def _is_of_flush(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_FSYNC

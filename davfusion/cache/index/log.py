@@ -51,7 +51,7 @@ class WriteAheadLog:
         self._flushes = 0
         """Under way."""
         self._closed = False
-        self._failure: OSError | None = None
+        self._failure: OSError | sqlite3.Error | None = None
 
     def flush(self) -> None:
         """Put on stable storage what is in the log.
@@ -86,6 +86,10 @@ class WriteAheadLog:
                 f"The disk of the index fails: {self._failure}. Nothing is written any more; repair it and start again")
             failed.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
             raise failed from self._failure
+
+    def fail(self, error: sqlite3.Error) -> None:
+        """Raise from now on, because a flush of SQLite's own has failed."""
+        self._failure = self._failure or error
 
     def close(self) -> None:
         """Close the file; a flush that is under way ends well before."""
