@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from davfusion.cache import tree
 from davfusion.cache.contents import ContentFiles
@@ -18,7 +18,7 @@ from davfusion.cache.errors import CacheFullError, UnsettledError
 from davfusion.cache.finding import Finder
 from davfusion.cache.guard import Guard
 from davfusion.cache.incoming import Incoming
-from davfusion.cache.index import Content, Index, Record, SavedFile, Standing, View
+from davfusion.cache.index import Content, Index, SavedFile, Spot, View
 from davfusion.cache.node import Node
 from davfusion.store.errors import TemporaryError
 
@@ -27,9 +27,12 @@ class _Put(NamedTuple):
     """A complete body that is to become the content of the file at a local path."""
 
     path: str
-    incoming: Incoming
+    body: bytes | bytearray
+    """All of it; empty where a cache file holds it."""
     file: str | None
-    """The cache file that holds the body; None: it is in memory."""
+    """The cache file that holds the body, if one does."""
+    incoming: Incoming | None
+    """As what the body came in, if it is to be released."""
     guard: Guard | None
     looked_up: bool
     """What is at the path was asked for before, of the store too if need be."""
@@ -64,27 +67,26 @@ class Putting:
         is there, and what the guard raises. The body is not the caller's any more.
         """
         file = self._files.publish(incoming) if incoming.in_memory is None else None
-        put = _Put(path, incoming, file, guard, True, modified, media_type)
+        put = _Put(path, incoming.in_memory or b"", file, incoming, guard, True, modified, media_type)
         if file is None:
             return partial(self._finish, put, self._begin_together(put))
         # It has flushed its file and may as well wait for others that did: `write` gathers them.
         return partial(self._finish, put, partial(self._commit_file, put, file))
 
-    def begin_unseen(self, path: str, incoming: Incoming, *, guard: Guard, modified: float | None,
-                     media_type: str | None) -> Callable[[], tuple[Node, bool]]:
-        """As `begin`, to a path that was not looked up. The guard must ask for nothing but locks.
+    def begin_small(self, path: str, body: bytes, *, guard: Guard, modified: float | None,
+                    media_type: str | None) -> Callable[[], tuple[Node, bool]]:
+        """As `begin`, with a body that may lie in the index, to a path that was not looked up.
 
-        What is returned raises UnsettledError, and the body is still the caller's, where what is known does not tell
-        that the path is a file's; also where the body is not in memory.
+        The guard must ask for nothing but locks. What is returned raises UnsettledError where what is known does not
+        tell that the path is a file's.
         """
-        if incoming.in_memory is None:
-            return partial(_refuse, path)
-        put = _Put(path, incoming, None, guard, False, modified, media_type)
+        put = _Put(path, body, None, None, guard, False, modified, media_type)
         return partial(self._finish, put, self._begin_together(put))
 
     def _finish(self, put: _Put, committed: Callable[[], SavedFile]) -> tuple[Node, bool]:
         saved = committed()
-        put.incoming.release()
+        if put.incoming is not None:
+            put.incoming.release()
         return self._index.saved(put.path, saved), saved.is_new
 
     def _commit_file(self, put: _Put, file: str) -> SavedFile:
@@ -114,45 +116,49 @@ class Putting:
 
     def _put_run(self, view: View, run: Sequence[_Put]) -> list[SavedFile | Exception]:
         """Put what does not concern each other: all is asked first, then all is written."""
-        found = view.nodes.places([put.path for put in run])
-        folders = {above[-1].id: above for above, _ in found}
+        spots = view.nodes.spots([put.path for put in run])
+        folders = {spot.above[-1].id: spot.above for spot in spots}
         settled = {folder for folder, above in folders.items() if self._finder.settles(above)}
-        places = [_place(view, put, *each, settled) for put, each in zip(run, found, strict=True)]
-        admitted = [(put, place) for put, place in zip(run, places, strict=True) if isinstance(place, tree.FilePlace)]
+        locked = view.anything_locked()
+        refusals = [_refusal(view, put, spot, put.looked_up or (spot.complete and spot.above[-1].id in settled),
+                             put.guard if put.looked_up or locked else None)
+                    for put, spot in zip(run, spots, strict=True)]
+        admitted = [(put, spot) for put, spot, refusal in zip(run, spots, refusals, strict=True) if refusal is None]
         now = view.now()
         contents = _insert(view, [put for put, _ in admitted], now)
-        saves = [tree.Save(place, content, now if put.modified is None else put.modified, put.media_type)
-                 for (put, place), content in zip(admitted, contents, strict=True)]
+        saves = [tree.Save(spot, content, now if put.modified is None else put.modified, put.media_type)
+                 for (put, spot), content in zip(admitted, contents, strict=True)]
         saved = iter(tree.put_files(view, saves, due=now + self._upload_delay))
-        return [next(saved) if isinstance(place, tree.FilePlace) else place for place in places]
+        return [next(saved) if refusal is None else refusal for refusal in refusals]
 
 
-def _place(view: View, put: _Put, above: list[Record], standing: Standing | None,
-           settled: set[int]) -> tree.FilePlace | Exception:
-    """Where a body goes, or the exception that refuses it; `settled` are folders of which is known what they hold."""
+def _refusal(view: View, put: _Put, spot: Spot, is_settled: bool, guard: Guard | None) -> Exception | None:
+    """Why a body may not become the content of the file at a place; `is_settled`: it is known what is there."""
     try:
-        if not put.looked_up:
-            _check_settled(put.path, above, standing, settled)
-        if put.guard is not None and (put.looked_up or view.anything_locked()):
-            put.guard(view)
-        return tree.file_place(put.path, above, standing)
+        if not is_settled or (not put.looked_up and _is_folder(put.path, spot)):
+            raise UnsettledError("It is not known what is here", put.path)
+        if guard is not None:
+            guard(view)
+        tree.check_file_place(put.path, spot)
     except sqlite3.Error:
         raise
     except Exception as refusal:
         return refusal
+    return None
 
 
-def _check_settled(path: str, above: list[Record], standing: Standing | None, settled: set[int]) -> None:
-    is_folder = standing is not None and standing.is_folder
-    if is_folder or path == "/" or len(above) < path.count("/") or above[-1].id not in settled:
-        _refuse(path)
+def _is_folder(path: str, spot: Spot) -> bool:
+    return path == "/" or (spot.standing is not None and spot.standing.is_folder)
 
 
-def _runs(puts: Sequence[_Put]) -> Iterator[list[_Put]]:
+def _runs(puts: Sequence[_Put]) -> Iterator[Sequence[_Put]]:
     """Puts in their order, split so that none has to see what another one of its run does.
 
     Two to one path are apart. One that was looked up is alone: its guard may ask for any file.
     """
+    if len({put.path for put in puts if not put.looked_up}) == len(puts):
+        yield puts
+        return
     run: list[_Put] = []
     paths: set[str] = set()
     for put in puts:
@@ -167,11 +173,7 @@ def _runs(puts: Sequence[_Put]) -> Iterator[list[_Put]]:
 
 def _insert(view: View, puts: Sequence[_Put], now: float) -> list[Content]:
     """Contents of the bodies: in the index when they are in memory, else in their cache files."""
-    small = iter(view.contents.receive_small([put.incoming.in_memory or b"" for put in puts if put.file is None], now))
-    return [next(small) if put.file is None else view.contents.receive_file(
+    small = iter(view.contents.receive_small([put.body for put in puts if put.file is None], now))
+    return [next(small) if put.incoming is None or put.file is None else view.contents.receive_file(
         put.incoming.size, put.file, now, flushed=put.incoming.checksum is None, checksum=put.incoming.checksum)
         for put in puts]
-
-
-def _refuse(path: str) -> NoReturn:
-    raise UnsettledError("It is not known what is here", path)

@@ -209,6 +209,14 @@ class Share:
         self.space.reserve(length or 0)
         return self.files.receive(length, admit=self.space.admit)
 
+    def takes_small(self, length: int) -> bool:
+        """Whether a body of `length` bytes may be put by `begin_put_small`, which has room then.
+
+        Raises CacheFullError.
+        """
+        return (length <= self.files.small and length <= self.layout.largest_file(self.store)
+                and self.space.reserve(length))
+
     def put(self, path: str, incoming: Incoming, *, guard: Guard | None = None, modified: float | None = None,
             media_type: str | None = None) -> tuple[Node, bool]:
         """Make a complete body the content of the file at `path`; returns the node and whether it is new.
@@ -226,14 +234,14 @@ class Share:
         """
         return self._putting.begin(path, incoming, guard=guard, modified=modified, media_type=media_type)
 
-    def begin_put_unseen(self, path: str, incoming: Incoming, *, guard: Guard, modified: float | None = None,
-                         media_type: str | None = None) -> Callable[[], tuple[Node, bool]]:
-        """As `begin_put`, to a path that was not looked up, in any spelling. The guard must ask for nothing but locks.
+    def begin_put_small(self, path: str, body: bytes, *, guard: Guard, modified: float | None = None,
+                        media_type: str | None = None) -> Callable[[], tuple[Node, bool]]:
+        """As `begin_put`, with a body that is wholly here and small, to a path that was not looked up, in any spelling.
 
-        What is returned raises UnsettledError, and the body is still the caller's, where what is known does not tell
-        that it is a file's; also where the body is not in memory.
+        The guard must ask for nothing but locks. What is returned raises UnsettledError, and nothing was put, where
+        what is known does not tell that the path is a file's.
         """
-        return self._putting.begin_unseen(path, incoming, guard=guard, modified=modified, media_type=media_type)
+        return self._putting.begin_small(path, body, guard=guard, modified=modified, media_type=media_type)
 
     # -- properties -------------------------------------------------------------------------------
 
@@ -275,8 +283,9 @@ class Share:
             created = None
             if view.find(path) is None:
                 empty, = view.contents.receive_small([b""], view.now())
-                place = tree.file_place(path, *view.nodes.places([path])[0])
-                tree.put_files(view, [tree.Save(place, empty, view.now())], due=self._due(view))
+                spot, = view.nodes.spots([path])
+                tree.check_file_place(path, spot)
+                tree.put_files(view, [tree.Save(spot, empty, view.now())], due=self._due(view))
                 created = view.find(path)
             row = LockRow(
                 token=f"opaquelocktoken:{secrets.token_hex(16)}", node=_found(view, path).id, exclusive=exclusive,

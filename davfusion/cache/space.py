@@ -74,17 +74,18 @@ class Space:
         evictable = max(0, held - needed)
         return max(0, min(self._limits.cache_size - staying, self._disk_free() + evictable))
 
-    def reserve(self, length: int) -> None:
+    def reserve(self, length: int) -> bool:
         """Make sure that a body of `length` bytes has room. Raises CacheFullError.
 
-        Where there is plenty, it is not measured anew for each body.
+        Where there is plenty, it is not measured anew for each body: True then, and its writer need not be slowed.
         """
         if self._allowance.take(length):
-            return
+            return True
         if not self.make_room(length):
             raise CacheFullError(
                 "The cache is full of files that have not reached the cloud yet; try again later", "/")
-        self._allowance.refill(self._room() - length)
+        self._allowance.refill(self._plenty() - length)
+        return False
 
     def make_room(self, length: int) -> bool:
         """Evict what is needed for `length` more bytes; returns whether there is room then."""
@@ -132,6 +133,13 @@ class Space:
     def _room(self) -> int:
         """Bytes that fit now without any eviction; negative where there are too many already."""
         return min(self._limits.cache_size - self.used(), self._disk_free())
+
+    def _plenty(self) -> int:
+        """As `_room`, but nothing where writers are to be slowed."""
+        used = self.used()
+        if used > self._limits.cache_size * SLOW_FROM:
+            return 0
+        return min(self._limits.cache_size - used, self._disk_free())
 
     def _disk_free(self) -> int:
         free = shutil.disk_usage(self._files.directory).free

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from davfusion.cache.errors import IntoItselfError, NodeExistsError, NoParentError, NoSuchNodeError, WrongKindError
-from davfusion.cache.index import Content, LockRow, NewFile, Record, SavedAgain, SavedFile, Standing, View
+from davfusion.cache.index import Content, LockRow, NewFile, Record, SavedAgain, SavedFile, Spot, Standing, View
 from davfusion.cache.node import ROOT_ID
 from davfusion.store.interface import split
 
@@ -29,18 +29,10 @@ class Placement(NamedTuple):
     occupant: Record | None
 
 
-class FilePlace(NamedTuple):
-    """Where a file is to be put: the id of the parent folder, the name, and the file that is there now."""
-
-    parent: int
-    name: str
-    before: Standing | None
-
-
 class Save(NamedTuple):
     """A content for the file at a place, with its time of modification and the media type that was declared."""
 
-    place: FilePlace
+    place: Spot
     content: Content
     modified: float
     media_type: str | None = None
@@ -57,33 +49,35 @@ def place(view: View, path: str) -> Placement:
     return Placement(chain[depth - 1], split(path)[1], chain[depth] if len(chain) > depth else None)
 
 
-def file_place(path: str, above: Sequence[Record], standing: Standing | None) -> FilePlace:
-    """The place for a file at `path`, given what `Nodes.places` says. Raises as `place`, and WrongKindError.
+def check_file_place(path: str, spot: Spot) -> None:
+    """Whether a file may be put at `path`, which points there. Raises as `place`, and WrongKindError.
 
     That is raised where a folder is there.
     """
     if path == "/":
         raise NodeExistsError("The share itself cannot be replaced", path)
-    if len(above) < path.count("/") or not above[-1].is_folder:
+    if not spot.complete or not spot.above[-1].is_folder:
         raise NoParentError("The folder that should hold it does not exist", path)
-    if standing is not None and standing.is_folder:
+    if spot.standing is not None and spot.standing.is_folder:
         raise WrongKindError("A folder has this name", path)
-    return FilePlace(above[-1].id, split(path)[1], standing)
 
 
 def put_files(view: View, saves: Sequence[Save], *, due: float) -> list[SavedFile]:
-    """Point files, each at another place, to contents; returns them as they are then, in the same order."""
+    """Point files, each at another place that was checked, to contents.
+
+    Returns them as they are then, in the same order.
+    """
     now = view.now()
-    new = [_new_file(save, due=due, now=now) for save in saves if save.place.before is None]
-    again = [_saved_again(save, save.place.before, due=due, now=now)
-             for save in saves if save.place.before is not None]
+    new = [_new_file(save, due=due, now=now) for save in saves if save.place.standing is None]
+    again = [_saved_again(save, save.place.standing, due=due, now=now)
+             for save in saves if save.place.standing is not None]
     for save in saves:
         if not save.content.flushed:
             _keep_replaced(view, save)
     if again:
         view.nodes.save_files(again)
     ids = iter(view.nodes.insert_files(new) if new else ())
-    return [_saved_file(save, save.place.before, ids, now) for save in saves]
+    return [_saved_file(save, save.place.standing, ids, now) for save in saves]
 
 
 def make_folder(view: View, path: str, *, modified: float, due: float) -> int:
@@ -171,12 +165,12 @@ def _patience(before: Record | Standing, *, due: float, now: float) -> tuple[flo
 
 
 def _new_file(save: Save, *, due: float, now: float) -> NewFile:
-    parent, name, _ = save.place
-    return NewFile(parent, name, save.content.id, save.modified, now, save.media_type, due, now)
+    parent = save.place.above[-1].id
+    return NewFile(parent, save.place.name, save.content.id, save.modified, now, save.media_type, due, now)
 
 
 def _keep_replaced(view: View, save: Save) -> None:
-    before = save.place.before
+    before = save.place.standing
     if before is not None and before.content is not None:
         view.contents.note_replaced(save.content.id, before.content)
 

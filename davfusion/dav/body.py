@@ -47,6 +47,13 @@ def is_at_hand(environ: Environ) -> bool:
     return bool(getattr(environ["wsgi.input"], "at_hand", False))
 
 
+def read_at_hand(environ: Environ, length: int) -> bytes:
+    """A body of `length` bytes of which is known that it has come. Raises BrokenBodyError."""
+    body = _read(environ["wsgi.input"], length)
+    _check_length(len(body), length)
+    return body
+
+
 def read_all(environ: Environ, limit: int) -> bytes:
     """The whole body. Raises HttpError 413 when it is longer than `limit` bytes, BrokenBodyError."""
     length = announced_length(environ)

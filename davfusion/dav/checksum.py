@@ -13,7 +13,7 @@ from davfusion.dav.request import Environ
 
 
 class _Hash(Protocol):
-    def update(self, data: memoryview, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
     def hexdigest(self) -> str: ...
 
 
@@ -21,7 +21,7 @@ class _Adler32:
     def __init__(self) -> None:
         self._value = 1
 
-    def update(self, data: memoryview, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         self._value = zlib.adler32(data, self._value)
 
     def hexdigest(self) -> str:
@@ -49,7 +49,7 @@ class BodyChecksum:
                 expected.append((hasher, digest.lower()))
         return cls(expected)
 
-    def update(self, piece: memoryview) -> None:
+    def update(self, piece: bytes | memoryview) -> None:
         """Take in the next bytes of the body."""
         for hasher, _ in self._expected:
             hasher.update(piece)

@@ -13,7 +13,7 @@ from davfusion.cache.errors import UnsettledError
 from davfusion.cache.incoming import Incoming
 from davfusion.cache.node import Node
 from davfusion.dav.announcement import Announcement
-from davfusion.dav.body import BrokenBodyError, is_at_hand, stream_into
+from davfusion.dav.body import BrokenBodyError, is_at_hand, read_at_hand, stream_into
 from davfusion.dav.dates import http_date
 from davfusion.dav.errors import HttpError
 from davfusion.dav.href import parent
@@ -30,39 +30,56 @@ def put(request: Request) -> Pending:
     share = request.share
     announced = Announcement.of(request)
     preconditions = Preconditions(request)
-    unseen = _may_go_unseen(request, preconditions)
-    if not unseen:
-        _check_place(request, preconditions)
-    path = request.location.path if unseen else request.path
+    if announced.length is not None and _may_go_unseen(request, announced.length, preconditions):
+        return _put_unseen(request, announced, announced.length, preconditions)
+    _check_place(request, preconditions)
     _check_space(request, announced.needed)
     incoming = share.receive(announced.expected)
     try:
         _receive(request.environ, incoming, announced)
-        begin = share.begin_put_unseen if unseen else share.begin_put
-        committed = begin(path, incoming, guard=preconditions.guard(placing(path)), modified=announced.modified,
-                          media_type=announced.media_type)
+        committed = share.begin_put(
+            request.path, incoming, guard=preconditions.guard(placing(request.path)), modified=announced.modified,
+            media_type=announced.media_type)
     except BaseException:
         incoming.discard()
         raise
 
     def finish() -> Response:
         with incoming:
-            try:
-                node, created = committed()
-            except UnsettledError:
-                _check_place(request, preconditions)
-                node, created = share.put(
-                    request.path, incoming, guard=preconditions.guard(placing(request.path)),
-                    modified=announced.modified, media_type=announced.media_type)
-        return empty(201 if created else 204, _validators(node, modified_accepted=announced.modified is not None))
+            return _answer(announced, *committed())
     return Pending(finish)
 
 
-def _may_go_unseen(request: Request, preconditions: Preconditions) -> bool:
-    """Whether the transaction may decide alone: nobody waits for the body, nothing is asked that the store would know,
-    and the name has one spelling only."""
-    return (is_at_hand(request.environ) and not preconditions.conditional and request.location.path.isascii()
-            and not request.location.ends_in_slash)
+def _may_go_unseen(request: Request, length: int, preconditions: Preconditions) -> bool:
+    """Whether the transaction may decide alone: the body is small, nobody waits for it, nothing is asked that the
+    store would know, and the name has one spelling only."""
+    location = request.location
+    return (is_at_hand(request.environ) and not preconditions.conditional and location.path.isascii()
+            and not location.ends_in_slash and request.share.takes_small(length))
+
+
+def _put_unseen(request: Request, announced: Announcement, length: int, preconditions: Preconditions) -> Pending:
+    """Put a small body without looking up before what is there; only if that is not known, it is done afterwards."""
+    share, path = request.share, request.location.path
+    _check_space(request, announced.needed)
+    body = read_at_hand(request.environ, length)
+    if announced.checksum is not None:
+        announced.checksum.update(body)
+        announced.checksum.verify()
+    committed = share.begin_put_small(path, body, guard=preconditions.guard(placing(path)),
+                                      modified=announced.modified, media_type=announced.media_type)
+
+    def finish() -> Response:
+        try:
+            return _answer(announced, *committed())
+        except UnsettledError:
+            _check_place(request, preconditions)
+        with share.receive(len(body)) as incoming:
+            incoming.write(body)
+            return _answer(announced, *share.put(
+                request.path, incoming, guard=preconditions.guard(placing(request.path)),
+                modified=announced.modified, media_type=announced.media_type))
+    return Pending(finish)
 
 
 def _receive(environ: Environ, incoming: Incoming, announced: Announcement) -> None:
@@ -109,8 +126,8 @@ def _check_space(request: Request, needed: int) -> None:
         raise HttpError(507, f"{needed} bytes do not fit: {available} are free")
 
 
-def _validators(node: Node, *, modified_accepted: bool) -> list[tuple[str, str]]:
+def _answer(announced: Announcement, node: Node, created: bool) -> Response:
     headers = [("ETag", node.etag), ("OC-ETag", node.etag), ("Last-Modified", http_date(node.modified))]
-    if modified_accepted:
+    if announced.modified is not None:
         headers.append(("X-OC-MTime", "accepted"))
-    return headers
+    return empty(201 if created else 204, headers)

@@ -176,6 +176,15 @@ class KnownLengthBody(Body):
     def fits(self, limit: int) -> bool:
         return self._remaining <= limit
 
+    def read(self, size: int | None = None) -> bytes:
+        if size != self._remaining or not self.at_hand or self._failure is not None or self._lookahead:
+            return super().read(size)
+        buffer = self._stream.buffer
+        data = bytes(buffer[:size])
+        del buffer[:size]
+        self._remaining, self.complete = 0, True
+        return data
+
     def _receive(self, view: memoryview) -> int:
         got = self._stream.read_into(view[: self._remaining])
         if got == 0:

@@ -32,10 +32,11 @@ def nothing(view: TreeView) -> None:
 
 def begin(share: Share, path: str, data: bytes, *, unseen: bool = True, guard: Callable[[TreeView], None] = nothing,
           modified: float | None = None, media_type: str | None = None) -> Result:
+    if unseen:
+        return share.begin_put_small(path, data, guard=guard, modified=modified, media_type=media_type)
     incoming = share.receive(len(data))
     incoming.write(data)
-    put = share.begin_put_unseen if unseen else share.begin_put
-    return put(path, incoming, guard=guard, modified=modified, media_type=media_type)
+    return share.begin_put(path, incoming, guard=guard, modified=modified, media_type=media_type)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from davfusion.cache.allowance import Allowance
 from davfusion.cache.errors import CacheFullError
 from davfusion.cache.index import Kind
 from davfusion.cache.share import CacheSettings, Share
@@ -146,6 +147,24 @@ def test_writers_are_slowed_for_a_bounded_time_when_little_is_left(small: Share)
         small.put("/b", incoming)
     assert 0.05 < took < LONGEST_WAIT + 1
     assert read(small, "/b") == b"y" * 100_000
+
+
+def test_small_bodies_are_taken_at_once_only_where_there_is_plenty(small: Share) -> None:
+    """Where writers are to be slowed, or room has to be made, they come in as others do."""
+    def taken() -> list[bool]:
+        small.space._allowance = Allowance(60.0)  # measured once, however slow this machine is
+        return [small.takes_small(100) for _ in range(3)]
+
+    assert taken() == [False, True, True]
+    assert not small.takes_small(small.files.small + 1)
+    save(small, "/a", b"x" * 19 * MB)
+    assert taken() == [False, False, False]
+    upload(small, "/a", confirmed=True)
+    small.space.evict(15 * MB)
+    assert taken() == [False, True, True]
+    save(small, "/b", b"x" * (LIMIT - small.space.used() - 100))
+    with pytest.raises(CacheFullError):
+        small.takes_small(20_000)
 
 
 def test_writers_are_not_slowed_by_what_can_be_evicted(small: Share) -> None:

@@ -123,7 +123,7 @@ def test_a_small_upload_is_cheap(filled: Share) -> None:
         result.close()  # type: ignore[attr-defined]
 
     put()
-    assert least(put) <= 330
+    assert least(put) <= 300
     looked_up, written = statements(filled, put)
     assert looked_up == []
     assert written == [
@@ -141,7 +141,7 @@ def test_small_uploads_that_come_together_are_cheaper(filled: Share) -> None:
             result.close()  # type: ignore[attr-defined]
 
     put()
-    assert least(put) <= 8 * 225
+    assert least(put) <= 8 * 175
     looked_up, written = statements(filled, put)
     assert looked_up == []
     assert written == [

@@ -66,6 +66,15 @@ class ProbeApp:
     def do_lines(self, environ, start_response):
         return _whole(start_response, repr(environ["wsgi.input"].readlines()).encode())
 
+    def do_pieces(self, environ, start_response):
+        """What the methods of a body give, one after the other, and the rest: `?read:5,readline`."""
+        body = environ["wsgi.input"]
+        calls = (call.partition(":") for call in environ["QUERY_STRING"].split(","))
+        found = [getattr(body, name)(*([int(size)] if size else [])) for name, _, size in calls]
+        found.append(body.read())
+        assert body.complete
+        return _whole(start_response, repr(found).encode())
+
     def do_refuse(self, environ, start_response):
         """Answers without reading the body."""
         return _whole(start_response, b"no", status="401 Unauthorized")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import itertools
 import time
 
 import pytest
@@ -42,6 +44,22 @@ def test_known_length(server: Running) -> None:
         for size in (0, 1, 4096, 65536, len(BIG_BYTES)):
             body = BIG_BYTES[:size]
             assert wire.ask(known(b"/echo", size) + body).body == digest(body)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_reading_is_as_from_a_file(server: Running, at_once: bool) -> None:
+    """Whether the body has come with its head or later."""
+    body = b"one\ntwo\nthree"
+    ways = ["read", "read:0", "read:4", f"read:{len(body)}", "read:99", "readline", "read:-1"]
+    with server.connect() as wire:
+        for calls in itertools.product(ways, repeat=2):
+            file = io.BytesIO(body)
+            expected = [getattr(file, name)(*([int(size)] if size else []))
+                        for name, _, size in (call.partition(":") for call in calls)]
+            head = known(b"/pieces?" + ",".join(calls).encode(), len(body))
+            for piece in [head + body] if at_once else [head, body[:6], body[6:]]:
+                wire.send(piece)
+            assert wire.answer().body == repr([*expected, file.read()]).encode(), calls
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000, 65536, 3_000_000])

@@ -24,13 +24,13 @@ from davfusion.cache.index.nodes import Nodes
 from davfusion.cache.index.objects import Objects, Place, StoredObject, Waiting
 from davfusion.cache.index.operations import Kind, Operation, Operations
 from davfusion.cache.index.paths import Member, Paths, Sight
-from davfusion.cache.index.record import NewFile, Record, SavedAgain, SavedFile, Standing
+from davfusion.cache.index.record import NewFile, Record, SavedAgain, SavedFile, Spot, Standing
 from davfusion.cache.node import ROOT_ID, Lock, Node
 from davfusion.store.errors import TemporaryError
 
 __all__ = [
     "Content", "Durability", "Index", "JournalledNode", "Kind", "LockRow", "NewFile", "Operation", "Place", "Record",
-    "SavedAgain", "SavedFile", "Standing", "StoredObject", "View", "Waiting"]
+    "SavedAgain", "SavedFile", "Spot", "Standing", "StoredObject", "View", "Waiting"]
 
 Item = TypeVar("Item")
 T = TypeVar("T")

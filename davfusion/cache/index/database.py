@@ -19,6 +19,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from importlib import resources
 from itertools import groupby
 from operator import attrgetter
@@ -115,7 +116,7 @@ class Database:
         (SQLITE_BUSY) when others hold the index for too long; then the change was not made and will not be.
         """
         write = Write(change)
-        write.awaited = True
+        write.signal = Signal()
         self._queue.append(write)
         if len(self._queue) >= self._expected:
             self._gathered.set()
@@ -132,26 +133,27 @@ class Database:
         """
         write: Write[Any] = Write(together=together, item=item)
         self._queue.append(write)
-
-        def result() -> Any:
-            write.awaited = True
-            return self._settle(write, _wait_for_nobody)
-        return result
+        return partial(self._settle, write, _wait_for_nobody)
 
     def _settle(self, write: Write[T], gather: Callable[[], None]) -> T:
         """Commit it with those that wait too, or let another thread do so, and return what came of it."""
+        if not write.done:
+            self._see_to(write, gather)
+        if write.error is not None:
+            raise write.error
+        return write.result  # type: ignore[return-value]
+
+    def _see_to(self, write: Write[T], gather: Callable[[], None]) -> None:
+        signal = write.signal = write.signal or Signal()
         deadline = time.monotonic() + BUSY_TIMEOUT
         while not write.done:
             batch = self._commit_queued(gather)
             if batch:
                 self._acknowledge(batch)
                 continue
-            write.signal.wait(PATIENCE)
+            signal.wait(PATIENCE)
             if time.monotonic() > deadline:
                 self._give_up(write)
-        if write.error is not None:
-            raise write.error
-        return write.result  # type: ignore[return-value]
 
     def _give_up(self, write: Write[Any]) -> None:
         """End the waiting of a write that nobody has begun: the thread that commits is kept from its turn."""
@@ -164,7 +166,7 @@ class Database:
     def _signal_next(self) -> None:
         # The list is made in one step, whoever adds to the queue meanwhile.
         for write in list(self._queue):
-            if write.awaited:
+            if write.signal is not None:
                 write.signal.set()
                 return
 
@@ -175,10 +177,11 @@ class Database:
             return batch
         try:
             gather()
-            while self._queue and len(batch) < LARGEST_BATCH:
-                batch.append(self._queue.popleft())
+            with contextlib.suppress(IndexError):  # one was given up meanwhile
+                while len(batch) < LARGEST_BATCH:
+                    batch.append(self._queue.popleft())
             if batch:
-                waiting = sum(write.awaited for write in batch)
+                waiting = sum(write.signal is not None for write in batch)
                 self._commit(batch)
                 self._expected = min(LARGEST_BATCH, waiting + len(self._queue))
         finally:
@@ -197,7 +200,8 @@ class Database:
         finally:
             for write in batch:
                 write.done = True
-                write.signal.set()
+                if write.signal is not None:  # else its thread asks whether it is done before it waits
+                    write.signal.set()
 
     def _gather(self) -> None:
         """Wait for those who wrote a moment ago, if as many come as then: one commit for all costs less than two.

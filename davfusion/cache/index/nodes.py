@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from davfusion.cache.index.record import COLUMNS, FROM, NewFile, Record, SavedAgain, Standing
+from davfusion.cache.index.record import COLUMNS, FROM, NewFile, Record, SavedAgain, Spot, Standing
 from davfusion.cache.node import ROOT_ID
 
 BATCH = 500
@@ -53,26 +53,27 @@ class Nodes:
             self._known[path] = self._chain(path)
         return self._known[path]
 
-    def places(self, paths: Sequence[str]) -> list[tuple[list[Record], Standing | None]]:
-        """Of paths other than the root: the chain of the folder of each, and what stands at it.
-
-        What one folder holds is looked up together.
-        """
+    def spots(self, paths: Sequence[str]) -> list[Spot]:
+        """Where paths other than the root point to. What one folder holds is looked up together."""
         if len(paths) == 1:
-            chain, depth = self.chain(paths[0]), paths[0].count("/")
-            return [(chain[:depth], Standing.of(chain[depth]) if len(chain) > depth else None)]
+            return [self._spot(paths[0])]
         names: dict[str, list[str]] = {}
         for path in paths:
             folder, _, name = path.rpartition("/")
             names.setdefault(folder, []).append(name)
-        found: dict[str, tuple[list[Record], Standing | None]] = {}
+        found: dict[str, Spot] = {}
         for folder, wanted in names.items():
             above = self.chain(folder or "/")
             complete = len(above) == folder.count("/") + 1
             standing = self._standing(above[-1].id, wanted) if complete else {}
             for name in wanted:
-                found[f"{folder}/{name}"] = above, standing.get(name)
+                found[f"{folder}/{name}"] = Spot(above, complete, name, standing.get(name))
         return [found[path] for path in paths]
+
+    def _spot(self, path: str) -> Spot:
+        chain, depth = self.chain(path), path.count("/")
+        return Spot(chain[:depth], len(chain) >= depth, path.rpartition("/")[2],
+                    Standing.of(chain[depth]) if len(chain) > depth else None)
 
     def _standing(self, parent: int, names: list[str]) -> dict[str, Standing]:
         """Those of the local children that have one of these names, by it."""

@@ -117,6 +117,18 @@ class Standing(NamedTuple):
                    record.waiting, record.attempts)
 
 
+class Spot(NamedTuple):
+    """Where a local path points to."""
+
+    above: list[Record]
+    """The nodes that the path leads through, from the root down, as far as there are any."""
+    complete: bool
+    """The last of them is what should hold it; it may be a file."""
+    name: str
+    standing: Standing | None
+    """What has the name there."""
+
+
 class NewFile(NamedTuple):
     """A row for a new file that the store has nothing of."""
 

@@ -17,7 +17,7 @@ refuses it, for which it has changed nothing."""
 
 
 class Signal:
-    """Wakes one thread. Much cheaper than an Event, and there is one for each write."""
+    """Wakes one thread. Much cheaper than an Event."""
 
     __slots__ = ("_lock",)
 
@@ -27,7 +27,7 @@ class Signal:
 
     def set(self) -> None:
         """Wake the thread, or keep it from waiting next time."""
-        try:  # noqa: SIM105 -- suppress() costs four times that, and every write is signalled
+        try:  # noqa: SIM105 -- suppress() costs four times that
             self._lock.release()
         except RuntimeError:  # it is set already
             pass
@@ -40,7 +40,7 @@ class Signal:
 class Write(Generic[T]):
     """One requested change and, once committed or failed, its outcome."""
 
-    __slots__ = ("awaited", "change", "done", "error", "item", "result", "signal", "together")
+    __slots__ = ("change", "done", "error", "item", "result", "signal", "together")
 
     def __init__(self, change: Change[T] | None = None, *, together: Together | None = None, item: Any = None) -> None:
         """Either `change`, which can be rolled back alone, or `item`, which `together` changes along with others."""
@@ -48,9 +48,7 @@ class Write(Generic[T]):
         self.together = together
         self.item = item
         self.done = False
-        self.awaited = False
-        """A thread waits for it, or is about to."""
-        self.signal = Signal()
-        """It is done, or its thread may be the one that commits next."""
+        self.signal: Signal | None = None
+        """It is done, or its thread may be the one that commits next; there once a thread waits, or is about to."""
         self.result: T | None = None
         self.error: BaseException | None = None
