@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from davfusion.cache import synced
@@ -26,6 +27,8 @@ SPACE_EVERY = 300.0
 SWEEP_EVERY = 3600.0
 COLLECT_SHARE = 50.0
 """Collecting rests so many times as long as it took."""
+COLLECT_REST = 3.0
+"""So many times as long as some contents took to be removed, others have the index before the next."""
 
 
 class Upkeep:
@@ -46,7 +49,7 @@ class Upkeep:
     def run(self, stop: threading.Event, *, store_is_down: bool) -> None:
         """One round; ends early when `stop` is set. Problems are logged: the next round tries again."""
         try:
-            self._run_here()
+            self._run_here(stop)
             if store_is_down:
                 return
             self.confirm(self._index.now() - CONFIRM_AFTER, stop)
@@ -56,43 +59,52 @@ class Upkeep:
         except Exception as error:
             log.warning("upkeep postponed", extra={"problem": repr(error)})
 
-    def run_chunked(self, *, store_is_down: bool) -> None:
+    def run_chunked(self, stop: threading.Event, *, store_is_down: bool) -> None:
         """As `run`, where no file is an object of its own: there is nothing to confirm, and there are no markers."""
         try:
-            self._run_here()
+            self._run_here(stop)
             if not store_is_down:
                 self._note_space()
         except Exception as error:
             log.warning("upkeep postponed", extra={"problem": repr(error)})
 
-    def _run_here(self) -> None:
+    def _run_here(self, stop: threading.Event) -> None:
         """What does not need the store."""
-        self._collect_now_and_then()
+        self._collect_now_and_then(stop)
         self._sweep_now_and_then()
         self._index.write(lambda view: view.operations.prune(view.now() - OPERATION_MEMORY))
 
-    def _collect_now_and_then(self) -> None:
+    def _collect_now_and_then(self, stop: threading.Event) -> None:
         """Collecting looks at every content: the more there are, the seldomer."""
-        began = time.monotonic()
+        began, rested = time.monotonic(), 0.0
         if began < self._collect_at:
             return
-        self.collect()
+
+        def rest(seconds: float) -> None:
+            nonlocal rested
+            since = time.monotonic()
+            stop.wait(COLLECT_REST * seconds)
+            rested += time.monotonic() - since
+
+        self.collect(rest=rest)
         ended = time.monotonic()
-        self._collect_at = ended + COLLECT_SHARE * (ended - began)
+        self._collect_at = ended + COLLECT_SHARE * (ended - began - rested)
 
     def _sweep_now_and_then(self) -> None:
         if self._index.now() - self._swept >= SWEEP_EVERY:
             self._swept = self._index.now()
             sweep_orphans(self._index, self._share.files)
 
-    def collect(self) -> int:
-        """Remove contents that nothing refers to any more; returns how many.
+    def collect(self, rest: Callable[[float], object] | None = None) -> int:
+        """Remove contents that nothing refers to any more, of those that there are now; returns how many.
 
-        Their rows are gone for good before their files, also where commits are not flushed: after power loss no
+        `rest` is called between two batches, with the seconds that one took: who writes must not wait for all. Their
+        rows are gone for good before their files, also where commits are not flushed: after power loss no
         row may name bytes that are gone.
         """
-        after, removed = 0, 0
-        while batch := self._index.view().contents.unreferenced(after, BATCH):
+        after, removed, last = 0, 0, self._index.view().contents.newest()
+        while batch := self._index.view().contents.unreferenced(after, BATCH, last=last):
+            began = time.monotonic()
             with self._collecting:
                 files = self._index.write(lambda view, batch=batch: _remove(view, batch))  # type: ignore[misc]
             if files:
@@ -100,6 +112,8 @@ class Upkeep:
             for file in files:
                 self._share.files.remove(file)
             after, removed = batch[-1], removed + len(batch)
+            if rest is not None:
+                rest(time.monotonic() - began)
         return removed
 
     def confirm(self, before: float, stop: threading.Event) -> None:

@@ -9,7 +9,7 @@ import pytest
 from davfusion.cache.contents import SMALL
 from davfusion.store.errors import PermissionDeniedError, StoreError, TemporaryError
 from davfusion.store.memory import MemoryStore
-from davfusion.sync.upkeep import CONFIRM_AFTER, Upkeep
+from davfusion.sync.upkeep import BATCH, CONFIRM_AFTER, Upkeep
 from tests.model.bucket import MARKER, Bucket
 from tests.sync.conftest import MakeOffice
 from tests.sync.world import Observed, Office, save, stored, until
@@ -53,6 +53,30 @@ def test_contents_that_nothing_names_are_removed(make_office: MakeOffice) -> Non
     assert len(office.share.index.view().contents.with_files(0, 1000)) == 1
     with office.share.open(office.share.find("/f")) as reader:  # type: ignore[arg-type]
         assert reader.read() == b"499" + bytes(SMALL)
+
+
+def test_what_is_removed_is_not_written_once_more(make_office: MakeOffice) -> None:
+    """Not even as zeros: to forget what is small must cost little."""
+    office = make_office(MemoryStore(), upload_delay=100.0)
+    for _ in range(201):
+        save(office.share, "/f", b"x" * 10_000)
+    office.share.index.shorten_log()
+    assert Upkeep(office.share).collect() == 200
+    assert office.share.index.log_size() < 200 * 10_000 / 4
+
+
+def test_others_write_between_what_is_collected(make_office: MakeOffice) -> None:
+    office = make_office(MemoryStore(), upload_delay=100.0)
+    for number in range(2 * BATCH + 2):
+        save(office.share, "/f", b"%d" % number)
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        save(office.share, "/g", b"between")
+
+    assert Upkeep(office.share).collect(rest=rest) >= 2 * BATCH + 1
+    assert len(rests) >= 3 and all(seconds > 0 for seconds in rests)
 
 
 def test_contents_that_wait_for_their_upload_stay(make_office: MakeOffice) -> None:

@@ -7,6 +7,7 @@ parts. What a cache file holds is counted in `cached_bytes`; what the index hold
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -202,10 +203,16 @@ class Contents:
             self._empty(rows[0])
         return bool(rows)
 
-    def unreferenced(self, after: int, limit: int) -> list[int]:
-        """Ids above `after` of contents that nothing refers to any more."""
+    def newest(self) -> int:
+        """The highest id of a content; 0 where there is none."""
+        row = self._connection.execute("SELECT coalesce(max(id), 0) FROM content").fetchone()
+        return int(row[0])
+
+    def unreferenced(self, after: int, limit: int, *, last: int = sys.maxsize) -> list[int]:
+        """Ids above `after`, up to `last`, of contents that nothing refers to any more."""
         rows = self._connection.execute(
-            f"SELECT id FROM content WHERE id > ? AND {_UNREFERENCED} ORDER BY id LIMIT ?", (after, limit))
+            f"SELECT id FROM content WHERE id > ? AND id <= ? AND {_UNREFERENCED} ORDER BY id LIMIT ?",
+            (after, last, limit))
         return [row[0] for row in rows]
 
     def remove_unreferenced(self, content: int) -> str | None:

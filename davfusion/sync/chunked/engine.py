@@ -319,7 +319,7 @@ class ChunkedEngine:
     def _tidy_up(self, volume: Claimed | None, stop: threading.Event) -> None:
         longest = self._share.settings.upload_delay + self._settings.backoff.longest
         self._index.write(lambda view: view.journalled.no_later(view.now() + longest))
-        self._upkeep.run_chunked(store_is_down=volume is None or self._breaker.is_open)
+        self._upkeep.run_chunked(stop, store_is_down=volume is None or self._breaker.is_open)
         began = time.monotonic()
         if volume is None or self._breaker.is_open or began < self._collect_at:
             return
