@@ -8,13 +8,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from davfusion.cache.index import Durability
-from davfusion.cache.index.checkpoint import Checkpointer
+from davfusion.cache.index.checkpoint import ROOM, Checkpointer
 from davfusion.cache.index.database import Database
 from tests.cache.test_index import add, count
 
@@ -209,6 +210,19 @@ def test_many_commits_of_two_processes_leave_a_short_log(tmp_path: Path, durabil
     for database in databases:
         database.close()
     assert count(Database(path), "n") == 800
+
+
+def test_a_log_that_begins_anew_keeps_its_room(tmp_path: Path) -> None:
+    """To extend it again would cost twice as much as to write over it."""
+    database = Database(tmp_path / "index.db", durability=Durability.PROCESS_SAFE)
+    body = os.urandom(100 * PAGE)
+    sizes = [0]
+    for _ in range(200):
+        database.write(lambda connection: connection.execute("INSERT OR REPLACE INTO meta VALUES ('x', ?)", (body,)))
+        sizes.append(database.log_size())
+    assert all(size >= min(before, ROOM) for before, size in pairwise(sizes))
+    assert sizes[-1] < 100 * len(sizes) * PAGE / 2, "it began anew"
+    database.close()
 
 
 def test_a_closed_index_leaves_no_thread(tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ TOO_LONG = 2 * LONG
 """Pages in the log from which SQLite carries it over itself: where few commits write very much."""
 
 
+ROOM = TOO_LONG * (4096 + 24)
+"""Bytes that the file of the log keeps when it begins anew: to extend it costs twice what it costs to write over it."""
+
+
 class Flushed(Protocol):
     """What is put on stable storage apart from the commits. A flush that fails is final: all raise sqlite3.Error then.
 

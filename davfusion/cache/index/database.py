@@ -26,7 +26,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from davfusion.cache.index.checkpoint import LONG, TOO_LONG, Checkpointer
+from davfusion.cache.index.checkpoint import ROOM, TOO_LONG, Checkpointer
 from davfusion.cache.index.log import WriteAheadLog
 from davfusion.cache.index.turn import Turn
 from davfusion.cache.index.waiting import Change, Signal, Together, Write
@@ -339,7 +339,7 @@ class Database:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -8192")
         connection.execute(f"PRAGMA wal_autocheckpoint = {TOO_LONG}")
-        connection.execute(f"PRAGMA journal_size_limit = {LONG * 4096}")
+        connection.execute(f"PRAGMA journal_size_limit = {ROOM}")
         # Some builds of SQLite write zeros over what is removed: nine times as much to write. Cache files get none.
         connection.execute("PRAGMA secure_delete = OFF")
         connection.execute("PRAGMA temp_store = MEMORY")
