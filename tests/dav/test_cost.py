@@ -145,4 +145,4 @@ def test_small_uploads_that_come_together_are_cheaper(filled: Share) -> None:
     looked_up, written = statements(filled, put)
     assert looked_up == []
     assert written == [
-        "BEGIN", "SELECT", "SELECT", "SELECT", *["INSERT"] * 16, *["UPDATE"] * 8, "COMMIT"]
+        "BEGIN", "SELECT", "SELECT", "SELECT", "INSERT", "INSERT", *["UPDATE"] * 8, "COMMIT"]

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from davfusion.cache.index.inserting import insert_rows
+
 
 class Content(NamedTuple):
     """One immutable version of the bytes of a file; sizes in bytes. A tuple, because each upload makes one."""
@@ -88,22 +90,14 @@ class Contents:
         """New contents from clients, whole in the index, in the order of their bodies."""
         if not bodies:
             return []
-        first = self._insert_small(len(bodies[0]), used)
-        contents = [Content(number, len(body), None, True, len(body), used, True, None, None)
-                    for number, body in enumerate(bodies, first)]
-        self._connection.executemany(
-            "INSERT INTO content (id, size, whole, held, used) VALUES (?, ?, 1, ?, ?)",
-            [(content.id, content.size, content.size, used) for content in contents[1:]])
-        self._connection.executemany(
-            "INSERT INTO small (content, bytes) VALUES (?, ?)",
-            [(number, body) for number, body in enumerate(bodies, first) if body])
-        return contents
-
-    def _insert_small(self, size: int, used: float) -> int:
-        cursor = self._connection.execute(
-            "INSERT INTO content (size, whole, held, used) VALUES (?, 1, ?, ?)", (size, size, used))
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        sizes = [len(body) for body in bodies]
+        ids = insert_rows(self._connection, "content (size, whole, held, used)", "(?, 1, ?, ?)",
+                          [(size, size, used) for size in sizes])
+        filled = [(number, body) for number, body in zip(ids, bodies, strict=True) if body]
+        if filled:
+            insert_rows(self._connection, "small (content, bytes)", "(?, ?)", filled)
+        return [Content(number, size, None, True, size, used, True, None, None)
+                for number, size in zip(ids, sizes, strict=True)]
 
     def receive_file(self, size: int, file: str, used: float, *, flushed: bool, checksum: int | None) -> Content:
         """A new content from a client, whole in a cache file."""

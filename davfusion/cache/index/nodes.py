@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from davfusion.cache.index.inserting import insert_rows
 from davfusion.cache.index.record import COLUMNS, FROM, NewFile, Record, SavedAgain, Spot, Standing
 from davfusion.cache.node import ROOT_ID
 
@@ -301,11 +302,8 @@ class Nodes:
 
     def insert_files(self, rows: Sequence[NewFile]) -> range:
         """New files, one at least, that the store has nothing of; returns their ids, in the same order."""
-        first = self.insert(folder=0, **rows[0]._asdict())
-        self._connection.executemany(
-            f"INSERT INTO node (id, folder, {', '.join(NewFile._fields)}) VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(number, *row) for number, row in enumerate(rows[1:], first + 1)])
-        return range(first, first + len(rows))
+        return insert_rows(self._connection, f"node (folder, {', '.join(NewFile._fields)})",
+                           "(0, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def save_files(self, rows: Sequence[SavedAgain]) -> None:
         """Files get other contents, which gives those that had failed a new start."""
