@@ -210,9 +210,9 @@ class Share:
         return self.files.receive(length, admit=self.space.admit)
 
     def takes_small(self, length: int) -> bool:
-        """Whether a body of `length` bytes may be put by `begin_put_small`, which has room then.
+        """Whether a body of `length` bytes may be put by `begin_put_small`: room is set aside for it then.
 
-        Raises CacheFullError.
+        It counts as used when it is committed; what is set aside is far less than what is free. Raises CacheFullError.
         """
         return (length <= self.files.small and length <= self.layout.largest_file(self.store)
                 and self.space.reserve(length))

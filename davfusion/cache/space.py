@@ -152,7 +152,8 @@ class Space:
         if now - self._measured > RECHECK:
             used = self.used()
             if used > self._limits.cache_size * SLOW_FROM:
-                self.evict(used - int(self._limits.cache_size * self._limits.low_watermark))
+                self._index.shorten_log()
+                self.evict(self.used() - int(self._limits.cache_size * self._limits.low_watermark))
                 used = self.used()
             self._estimate = used + coming
             self._measured = now

@@ -22,8 +22,6 @@ LONG = 4000
 """Pages in the log (of 4 KiB, so 16 MB) from which it is to begin anew."""
 TOO_LONG = 2 * LONG
 """Pages in the log from which SQLite carries it over itself: where few commits write very much."""
-
-
 ROOM = TOO_LONG * (4096 + 24)
 """Bytes that the file of the log keeps when it begins anew: to extend it costs twice what it costs to write over it."""
 
