@@ -28,7 +28,11 @@ SWEEP_EVERY = 3600.0
 COLLECT_SHARE = 50.0
 """Collecting rests so many times as long as it took."""
 COLLECT_REST = 3.0
-"""So many times as long as some contents took to be removed, others have the index before the next."""
+"""So many times as long as some contents took to be removed, others may have the index before the next."""
+COLLECT_PATIENCE = 17.0
+"""So many times longer, where others have had it in the meantime: what waits to be removed can wait until they rest."""
+HURRY_FROM = 0.5
+"""Share of the limit of the cache that is in use from which it cannot."""
 
 
 class Upkeep:
@@ -79,11 +83,14 @@ class Upkeep:
         began, rested = time.monotonic(), 0.0
         if began < self._collect_at:
             return
+        hurries = self._share.space.used() > HURRY_FROM * self._share.space.limit
 
         def rest(seconds: float) -> None:
             nonlocal rested
-            since = time.monotonic()
+            since, turns = time.monotonic(), self._index.turns()
             stop.wait(COLLECT_REST * seconds)
+            if self._index.turns() != turns and not hurries:
+                stop.wait(COLLECT_PATIENCE * seconds)
             rested += time.monotonic() - since
 
         self.collect(rest=rest)

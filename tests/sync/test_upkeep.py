@@ -9,7 +9,7 @@ import pytest
 from davfusion.cache.contents import SMALL
 from davfusion.store.errors import PermissionDeniedError, StoreError, TemporaryError
 from davfusion.store.memory import MemoryStore
-from davfusion.sync.upkeep import BATCH, CONFIRM_AFTER, Upkeep
+from davfusion.sync.upkeep import BATCH, COLLECT_PATIENCE, COLLECT_REST, CONFIRM_AFTER, Upkeep
 from tests.model.bucket import MARKER, Bucket
 from tests.sync.conftest import MakeOffice
 from tests.sync.world import Observed, Office, save, stored, until
@@ -77,6 +77,40 @@ def test_others_write_between_what_is_collected(make_office: MakeOffice) -> None
 
     assert Upkeep(office.share).collect(rest=rest) >= 2 * BATCH + 1
     assert len(rests) >= 3 and all(seconds > 0 for seconds in rests)
+
+
+class Rests(threading.Event):
+    """Notes how long is rested; a save of somebody else comes in each rest if `busy`."""
+
+    def __init__(self, office: Office, *, busy: bool) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+        self._office = office
+        self._busy = busy
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.seconds.append(timeout)
+        if self._busy:
+            save(self._office.share, "/other", b"between")
+        return False
+
+
+@pytest.mark.parametrize(("busy", "hurry_from", "rests"), [
+    (False, 0.5, 1), (True, 0.5, 2), (True, 0.0, 1)], ids=["alone", "beside others", "the cache is full"])
+def test_what_nobody_needs_can_wait_while_others_write(
+        make_office: MakeOffice, monkeypatch: pytest.MonkeyPatch, busy: bool, hurry_from: float, rests: int) -> None:
+    """Where the cache is full, or nearly so, it cannot."""
+    monkeypatch.setattr("davfusion.sync.upkeep.HURRY_FROM", hurry_from)
+    office = make_office(MemoryStore(), upload_delay=100.0)
+    for number in range(BATCH + 2):
+        save(office.share, "/f", b"%d" % number)
+    stop = Rests(office, busy=busy)
+    Upkeep(office.share).run(stop, store_is_down=True)
+    assert len(office.share.index.view().contents.unreferenced(0, 1000)) < 10
+    assert len(stop.seconds) == 2 * rests, "after each of two batches"
+    if rests == 2:
+        assert stop.seconds[1] == pytest.approx(stop.seconds[0] * COLLECT_PATIENCE / COLLECT_REST)
 
 
 def test_contents_that_wait_for_their_upload_stay(make_office: MakeOffice) -> None:
