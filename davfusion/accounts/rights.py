@@ -38,7 +38,7 @@ class Rights:
 
     def allows(self, share: str, *, write: bool) -> bool:
         """Whether the share of this name may be read or, with `write`, changed."""
-        right = self.shares.get(folded(share), self.otherwise)
+        right = self.shares.get(folded(share), self.otherwise) if self.shares else self.otherwise
         return right is Right.WRITE or (right is Right.READ and not write)
 
 

@@ -33,7 +33,8 @@ def announced_length(environ: Environ) -> int | None:
 
 def is_chunked(environ: Environ) -> bool:
     """Whether the body's end is marked in the body itself."""
-    return "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+    coding = environ.get("HTTP_TRANSFER_ENCODING")
+    return coding is not None and "chunked" in coding.lower()
 
 
 def has_body(environ: Environ) -> bool:
