@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from davfusion.cache import synced
 from davfusion.cache.index import View
@@ -80,22 +81,22 @@ class Upkeep:
 
     def _collect_now_and_then(self, stop: threading.Event) -> None:
         """Collecting looks at every content: the more there are, the seldomer."""
-        began, rested = time.monotonic(), 0.0
-        if began < self._collect_at:
+        resumed, used = time.monotonic(), 0.0
+        if resumed < self._collect_at:
             return
         hurries = self._share.space.used() > HURRY_FROM * self._share.space.limit
 
         def rest(seconds: float) -> None:
-            nonlocal rested
-            since, turns = time.monotonic(), self._index.turns()
+            nonlocal resumed, used
+            turns = self._index.turns()
             stop.wait(COLLECT_REST * seconds)
             if self._index.turns() != turns and not hurries:
                 stop.wait(COLLECT_PATIENCE * seconds)
-            rested += time.monotonic() - since
+            resumed, used = time.monotonic(), used + seconds
 
         self.collect(rest=rest)
         ended = time.monotonic()
-        self._collect_at = ended + COLLECT_SHARE * (ended - began - rested)
+        self._collect_at = ended + COLLECT_SHARE * (used + ended - resumed)
 
     def _sweep_now_and_then(self) -> None:
         if self._index.now() - self._swept >= SWEEP_EVERY:
@@ -105,23 +106,32 @@ class Upkeep:
     def collect(self, rest: Callable[[float], object] | None = None) -> int:
         """Remove contents that nothing refers to any more, of those that there are now; returns how many.
 
-        `rest` is called between two batches, with the seconds that one took: who writes must not wait for all. Their
-        rows are gone for good before their files, also where commits are not flushed: after power loss no
-        row may name bytes that are gone.
+        `rest` is called after each batch, with the seconds that it took in the index: who writes must not wait for
+        all. To remove files, which may be large, keeps nobody from writing, so that no rest grows with it.
         """
         after, removed, last = 0, 0, self._index.view().contents.newest()
-        while batch := self._index.view().contents.unreferenced(after, BATCH, last=last):
+        while True:
             began = time.monotonic()
+            batch = self._index.view().contents.unreferenced(after, BATCH, last=last)
+            if not batch:
+                return removed
             with self._collecting:
-                files = self._index.write(lambda view, batch=batch: _remove(view, batch))  # type: ignore[misc]
-            if files:
-                self._index.flush()
-            for file in files:
-                self._share.files.remove(file)
+                files = self._index.write(partial(_remove, contents=batch))
+            took = time.monotonic() - began
+            self._remove_files(files)
             after, removed = batch[-1], removed + len(batch)
             if rest is not None:
-                rest(time.monotonic() - began)
-        return removed
+                rest(took)
+
+    def _remove_files(self, files: list[str]) -> None:
+        """The files of removed contents. Their rows are gone for good before, also where commits are not flushed.
+
+        After power loss no row may name bytes that are gone.
+        """
+        if files:
+            self._index.flush()
+        for file in files:
+            self._share.files.remove(file)
 
     def confirm(self, before: float, stop: threading.Event) -> None:
         """List the folders whose last writes no listing has shown yet, until `stop` is set.

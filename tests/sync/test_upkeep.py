@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -111,6 +112,26 @@ def test_what_nobody_needs_can_wait_while_others_write(
     assert len(stop.seconds) == 2 * rests, "after each of two batches"
     if rests == 2:
         assert stop.seconds[1] == pytest.approx(stop.seconds[0] * COLLECT_PATIENCE / COLLECT_REST)
+
+
+def test_what_is_slow_to_remove_from_disk_lets_nothing_wait(
+        make_office: MakeOffice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds nobody up, and its room is wanted."""
+    office = make_office(MemoryStore(), upload_delay=100.0)
+    save(office.share, "/f", bytes(SMALL + 1))
+    save(office.share, "/f", b"")
+    remove, removed = office.share.files.remove, []
+
+    def slowly(file: str) -> None:
+        time.sleep(0.5)
+        remove(file)
+        removed.append(file)
+
+    monkeypatch.setattr(office.share.files, "remove", slowly)
+    stop = Rests(office, busy=True)
+    Upkeep(office.share).run(stop, store_is_down=True)
+    assert len(removed) == 1
+    assert stop.seconds[0] < COLLECT_REST * 0.5
 
 
 def test_contents_that_wait_for_their_upload_stay(make_office: MakeOffice) -> None:
