@@ -6,6 +6,9 @@
 A block is marked after its bytes were written, by whichever process fetched it. Who fetches a block
 holds an advisory lock on its byte of the map, so two processes that want one block fetch it once; the
 lock goes with its holder, however that ends.
+
+The two are made once, before any row of the index names them, and never again under the same name: a map that outlived
+its bytes for a moment, while they are evicted, would tell of blocks that are not there.
 """
 
 from __future__ import annotations
@@ -25,15 +28,29 @@ BLOCK = 1024 * 1024
 _PRESENT = b"\x01"
 
 
+_EXISTING = os.O_RDWR | getattr(os, "O_BINARY", 0)
+
+
+def make_block_file(path: Path) -> None:
+    """Make a cache file of which no block is present. Raises FileExistsError: a name is used once."""
+    for new in (path, map_path(path)):
+        os.close(os.open(new, _EXISTING | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 class BlockFile:
     """One partial cache file, opened for reading and filling. Thread-safe; close it when done."""
 
     def __init__(self, path: Path, size: int) -> None:
+        """Raises FileNotFoundError when it was evicted, or is being evicted."""
         self.size = size
         self.name = path.name
         """Name of the cache file, for as long as this is open: the content may have another one by now."""
-        self._data = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        self._map = os.open(map_path(path), os.O_RDWR | os.O_CREAT, 0o600)
+        self._data = os.open(path, _EXISTING)
+        try:
+            self._map = os.open(map_path(path), _EXISTING)
+        except BaseException:
+            os.close(self._data)
+            raise
         self._own_lock = threading.Lock()
         self._arrival = threading.Condition()
 

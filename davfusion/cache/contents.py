@@ -120,7 +120,8 @@ class ContentFiles:
 
     def remove(self, file: str) -> None:
         """Remove a cache file with its map; one that is gone is fine. Open readers go on reading."""
-        for path in (self.path(file), map_path(self.path(file))):
+        # The map first: without its file it would never be found again.
+        for path in (map_path(self.path(file)), self.path(file)):
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from davfusion.cache.blocks import BLOCK, BlockFile, block_range
+from davfusion.cache.blocks import BLOCK, BlockFile, block_range, make_block_file
 from davfusion.cache.contents import ContentFiles
 from davfusion.cache.errors import CacheFullError
 from davfusion.cache.incoming import NO_SPACE
@@ -40,15 +41,32 @@ class Fetcher:
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="fetch")
 
     def open(self, content: Content) -> BlockFile | None:
-        """The cache file of a content that is not whole, made if need be; None when the content is gone."""
-        file = content.file
-        if file is None:
-            wanted = self._files.new_name()
-            file = self._index.write(
-                lambda view: view.contents.materialise(content.id, wanted, self._index.now()))
-        if file is None:
+        """The cache file of a content that is not whole, made if need be; None when the content, or its file, is gone
+        by now."""
+        if content.file is not None:
+            with contextlib.suppress(FileNotFoundError):
+                return BlockFile(self._files.path(content.file), content.size)
+        try:
+            return BlockFile(self._files.path(self._make(content)), content.size)
+        except FileNotFoundError:
             return None
-        return BlockFile(self._files.path(file), content.size)
+
+    def _make(self, content: Content) -> str:
+        """A new cache file, or the one that another made meanwhile. Raises FileNotFoundError: the content is gone.
+
+        A file that the index still names although it is not there is lost, and this one takes its place.
+        """
+        made = self._files.new_name()
+        make_block_file(self._files.path(made))
+        named = self._index.write(
+            lambda view: view.contents.materialise(content.id, made, self._index.now(), lost=content.file))
+        if named != made:
+            self._files.remove(made)
+        if content.file is not None and named != content.file:
+            self._files.remove(content.file)
+        if named is None:
+            raise FileNotFoundError(errno.ENOENT, "The content is gone", made)
+        return named
 
     def begin(self, content: int, blocks: BlockFile, first: int, last: int, *,
               interrupt: threading.Event | None = None) -> Future[bool]:

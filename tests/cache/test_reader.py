@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from davfusion.cache.blocks import BLOCK
+from davfusion.cache.contents import map_path
 from davfusion.cache.node import Node
 from davfusion.cache.reader import BlockReader
 from davfusion.cache.share import CacheSettings, Share
@@ -373,6 +374,25 @@ def test_bytes_that_come_for_an_evicted_file_are_not_taken_for_its_successors(
     assert not whole(share, "/f")
     assert read(share, "/f") == DATA[:3 * BLOCK]
     assert share.index.view().operations.cached_bytes() == 3 * BLOCK
+
+
+@pytest.mark.parametrize("gone", ["bytes", "map", "both"])
+def test_a_part_that_is_being_evicted_is_not_taken_for_what_is_here(
+        share: Share, inside: MemoryStore, gone: str) -> None:
+    """Who has looked it up before opens what is left of its two files."""
+    store_bytes(inside, "/f", DATA[:3 * BLOCK])
+    node = found(share, "/f")
+    row = share.index.view().contents.get(node.content or 0)
+    assert row is not None
+    blocks = share.fetcher.open(row)
+    assert blocks is not None and share.fetcher.fetch(row.id, blocks, 0, 1)
+    blocks.close()
+    path = share.files.path(blocks.name)
+    for left in [path] * (gone != "map") + [map_path(path)] * (gone != "bytes"):
+        left.unlink()
+    assert read(share, "/f") == DATA[:3 * BLOCK]
+    assert share.index.view().operations.cached_bytes() == 3 * BLOCK
+    assert share.index.write(lambda view: view.contents.recount()) == 3 * BLOCK
 
 
 def test_a_cache_file_that_vanished_is_fetched_again(share: Share, inside: MemoryStore) -> None:

@@ -124,17 +124,21 @@ class Contents:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def materialise(self, content: int, file: str, used: float) -> str | None:
+    def materialise(self, content: int, file: str, used: float, *, lost: str | None = None) -> str | None:
         """Give a content of which nothing is here a cache file to be filled; returns the name in force.
 
+        `lost`: a cache file that is not there; where it is the content's still, with a part of it, nothing is here.
         None when the content does not exist any more, or the index holds it by now.
         """
+        row = self.get(content)
+        if lost is not None and row is not None and row.file == lost and not row.whole:
+            self._empty(row)
         self._connection.execute(
             f"UPDATE content SET file = ?, {_EMPTIED}, used = ?, flushed = 1 "
             "WHERE id = ? AND file IS NULL AND held = 0",
             (file, used, content))
-        row = self._connection.execute("SELECT file FROM content WHERE id = ?", (content,)).fetchone()
-        return None if row is None else row[0]
+        row = self.get(content)
+        return None if row is None else row.file
 
     def add_held(self, content: int, file: str, delta: int) -> bool:
         """Count `delta` more bytes held in that cache file; False when it is not the content's any more."""
