@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from davfusion.cache.index import Durability
-from davfusion.cache.index.checkpoint import ROOM, Checkpointer
+from davfusion.cache.index.checkpoint import ROOM, TOO_LONG, Checkpointer
 from davfusion.cache.index.database import Database
 from tests.cache.test_index import add, count
 
@@ -190,7 +190,8 @@ def test_a_thread_that_cannot_open_the_database_is_begun_again(
 
 @pytest.mark.parametrize("durability", list(Durability))
 def test_many_commits_of_two_processes_leave_a_short_log(tmp_path: Path, durability: Durability) -> None:
-    """Each has connections of its own, as processes have. Far more is written than the log may hold."""
+    """Each has connections of its own, as processes have. Far more is written than the log may hold, whenever the
+    threads come to it: a disk that is slow to flush may keep them until SQLite does it itself."""
     path = tmp_path / "index.db"
     databases = [Database(path, durability=durability) for _ in range(2)]
     for database in databases:
@@ -206,7 +207,7 @@ def test_many_commits_of_two_processes_leave_a_short_log(tmp_path: Path, durabil
         list(threads.map(write, databases))
     assert count(databases[0], "n") == 800
     pages = (tmp_path / "index.db-wal").stat().st_size // PAGE
-    assert pages < 4000, "16,800 were written"
+    assert pages < TOO_LONG + 1000, "16,800 were written"
     for database in databases:
         database.close()
     assert count(Database(path), "n") == 800
