@@ -112,10 +112,11 @@ class Writer:
     def verify(self, url: str) -> None:
         """The folder is as acknowledged, or as the open request would have made it."""
         actual = Client(url).tree(self.folder)
-        if self.doubtful is not None and actual == self.doubtful:
-            self.sure = self.doubtful
-        self.doubtful = None
-        assert actual == self.sure, _difference(self.sure, actual)
+        doubtful, self.doubtful = self.doubtful, None
+        if doubtful is not None and actual == doubtful:
+            self.sure = doubtful
+        as_done = "" if doubtful is None else f"; if the open request took effect: {_difference(doubtful, actual)}"
+        assert actual == self.sure, _difference(self.sure, actual) + as_done
 
 
 def _without(tree: Tree, path: str) -> Tree:
