@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import threading
 import time
@@ -43,16 +42,20 @@ class Fetcher:
     def open(self, content: Content) -> BlockFile | None:
         """The cache file of a content that is not whole, made if need be; None when the content, or its file, is gone
         by now."""
-        if content.file is not None:
-            with contextlib.suppress(FileNotFoundError):
-                return BlockFile(self._files.path(content.file), content.size)
+        if content.file is not None and (blocks := self._opened(content.file, content.size)) is not None:
+            return blocks
+        file = self._make(content)
+        return None if file is None else self._opened(file, content.size)
+
+    def _opened(self, file: str, size: int) -> BlockFile | None:
+        """None when it is evicted."""
         try:
-            return BlockFile(self._files.path(self._make(content)), content.size)
+            return BlockFile(self._files.path(file), size)
         except FileNotFoundError:
             return None
 
-    def _make(self, content: Content) -> str:
-        """A new cache file, or the one that another made meanwhile. Raises FileNotFoundError: the content is gone.
+    def _make(self, content: Content) -> str | None:
+        """The name of a new cache file, or of the one that another made meanwhile; None when the content is gone.
 
         A file that the index still names although it is not there is lost, and this one takes its place.
         """
@@ -64,8 +67,6 @@ class Fetcher:
             self._files.remove(made)
         if content.file is not None and named != content.file:
             self._files.remove(content.file)
-        if named is None:
-            raise FileNotFoundError(errno.ENOENT, "The content is gone", made)
         return named
 
     def begin(self, content: int, blocks: BlockFile, first: int, last: int, *,

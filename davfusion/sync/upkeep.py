@@ -27,7 +27,7 @@ BATCH = 200
 SPACE_EVERY = 300.0
 SWEEP_EVERY = 3600.0
 COLLECT_SHARE = 50.0
-"""Collecting rests so many times as long as it took."""
+"""Collecting rests so many times as long as it took in the index."""
 COLLECT_REST = 3.0
 """So many times as long as some contents took to be removed, others may have the index before the next."""
 COLLECT_PATIENCE = 17.0
@@ -84,19 +84,21 @@ class Upkeep:
         resumed, used = time.monotonic(), 0.0
         if resumed < self._collect_at:
             return
-        hurries = self._share.space.used() > HURRY_FROM * self._share.space.limit
 
         def rest(seconds: float) -> None:
             nonlocal resumed, used
             turns = self._index.turns()
             stop.wait(COLLECT_REST * seconds)
-            if self._index.turns() != turns and not hurries:
+            if self._index.turns() != turns and not self._hurries():
                 stop.wait(COLLECT_PATIENCE * seconds)
             resumed, used = time.monotonic(), used + seconds
 
         self.collect(rest=rest)
         ended = time.monotonic()
         self._collect_at = ended + COLLECT_SHARE * (used + ended - resumed)
+
+    def _hurries(self) -> bool:
+        return self._share.space.used() > HURRY_FROM * self._share.space.limit
 
     def _sweep_now_and_then(self) -> None:
         if self._index.now() - self._swept >= SWEEP_EVERY:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -393,6 +394,14 @@ def test_a_part_that_is_being_evicted_is_not_taken_for_what_is_here(
     assert read(share, "/f") == DATA[:3 * BLOCK]
     assert share.index.view().operations.cached_bytes() == 3 * BLOCK
     assert share.index.write(lambda view: view.contents.recount()) == 3 * BLOCK
+
+
+def test_a_cache_without_its_folder_is_an_error_and_not_an_eviction(share: Share, inside: MemoryStore) -> None:
+    store_bytes(inside, "/f", DATA[:3 * BLOCK])
+    node = found(share, "/f")
+    shutil.rmtree(share.files.directory)
+    with pytest.raises(FileNotFoundError):
+        share.open(node)
 
 
 def test_a_cache_file_that_vanished_is_fetched_again(share: Share, inside: MemoryStore) -> None:

@@ -10,7 +10,7 @@ import pytest
 from davfusion.cache.contents import SMALL
 from davfusion.store.errors import PermissionDeniedError, StoreError, TemporaryError
 from davfusion.store.memory import MemoryStore
-from davfusion.sync.upkeep import BATCH, COLLECT_PATIENCE, COLLECT_REST, CONFIRM_AFTER, Upkeep
+from davfusion.sync.upkeep import BATCH, COLLECT_PATIENCE, COLLECT_REST, COLLECT_SHARE, CONFIRM_AFTER, Upkeep
 from tests.model.bucket import MARKER, Bucket
 from tests.sync.conftest import MakeOffice
 from tests.sync.world import Observed, Office, save, stored, until
@@ -114,6 +114,25 @@ def test_what_nobody_needs_can_wait_while_others_write(
         assert stop.seconds[1] == pytest.approx(stop.seconds[0] * COLLECT_PATIENCE / COLLECT_REST)
 
 
+def test_a_cache_that_fills_in_the_meantime_is_seen(
+        make_office: MakeOffice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long collecting hurries from then on."""
+    office = make_office(MemoryStore(), upload_delay=100.0)
+    for number in range(BATCH + 2):
+        save(office.share, "/f", b"%d" % number)
+
+    class Filling(Rests):
+        def wait(self, timeout: float | None = None) -> bool:
+            super().wait(timeout)
+            if len(self.seconds) == 2:
+                monkeypatch.setattr("davfusion.sync.upkeep.HURRY_FROM", 0.0)
+            return False
+
+    stop = Filling(office, busy=True)
+    Upkeep(office.share).run(stop, store_is_down=True)
+    assert len(stop.seconds) == 3, "two after the first batch, one after the second"
+
+
 def test_what_is_slow_to_remove_from_disk_lets_nothing_wait(
         make_office: MakeOffice, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds nobody up, and its room is wanted."""
@@ -129,9 +148,11 @@ def test_what_is_slow_to_remove_from_disk_lets_nothing_wait(
 
     monkeypatch.setattr(office.share.files, "remove", slowly)
     stop = Rests(office, busy=True)
-    Upkeep(office.share).run(stop, store_is_down=True)
+    upkeep = Upkeep(office.share)
+    upkeep.run(stop, store_is_down=True)
     assert len(removed) == 1
     assert stop.seconds[0] < COLLECT_REST * 0.5
+    assert upkeep._collect_at < time.monotonic() + COLLECT_SHARE * 0.5
 
 
 def test_contents_that_wait_for_their_upload_stay(make_office: MakeOffice) -> None:

@@ -130,15 +130,20 @@ class Contents:
         `lost`: a cache file that is not there; where it is the content's still, with a part of it, nothing is here.
         None when the content does not exist any more, or the index holds it by now.
         """
-        row = self.get(content)
-        if lost is not None and row is not None and row.file == lost and not row.whole:
-            self._empty(row)
+        if lost is not None:
+            self._lose_part(content, lost)
         self._connection.execute(
             f"UPDATE content SET file = ?, {_EMPTIED}, used = ?, flushed = 1 "
             "WHERE id = ? AND file IS NULL AND held = 0",
             (file, used, content))
+        row = self._connection.execute("SELECT file FROM content WHERE id = ?", (content,)).fetchone()
+        return None if row is None else row[0]
+
+    def _lose_part(self, content: int, file: str) -> None:
+        """The cache file with a part of the content is not there. One that is whole may be the only copy: it stays."""
         row = self.get(content)
-        return None if row is None else row.file
+        if row is not None and row.file == file and not row.whole:
+            self._empty(row)
 
     def add_held(self, content: int, file: str, delta: int) -> bool:
         """Count `delta` more bytes held in that cache file; False when it is not the content's any more."""
