@@ -146,7 +146,7 @@ def unsync_if_implied_no_more(view: View, folder: str) -> None:
     record = view.nodes.at_store(*place_of(folder)) if folder else None
     if record is None or not record.is_folder or record.synced_version == MARKER:
         return
-    if view.nodes.path(record.id) != record.synced_path or view.nodes.any_in_store_folder(folder):
+    if view.nodes.path(record.id) is None or view.nodes.any_in_store_folder(folder):
         return
     unsync(view, record)
     if may_have_marker(record):
@@ -223,6 +223,8 @@ def _settle_folders(view: View, parent: int, folder: str) -> None:
         owner = view.nodes.at_store(above, name)
         if owner is not None and owner.id != record.id and view.nodes.path(owner.id) is not None:
             return  # moved elsewhere since the step was planned: the folder there is another one's
+        if owner is not None and not owner.is_folder:
+            return  # a file's object has the folder's key still, and is to go first
         if record.synced_path is None:
             marker = _marker_of(view, owner, folder)
             _clear_place(view, folder, record.id)

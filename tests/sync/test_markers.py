@@ -10,6 +10,7 @@ import pytest
 
 from davfusion.cache import synced
 from davfusion.cache.listing import Freshness
+from davfusion.cache.node import ROOT_ID
 from davfusion.cache.share import CacheSettings, Share
 from davfusion.store.errors import TemporaryError
 from davfusion.sync.engine import Engine
@@ -43,6 +44,38 @@ def test_a_marker_goes_when_something_else_implies_the_folder(share: Share, buck
     engine.run_due()
     engine.tidy()
     assert list(bucket.objects) == ["/folder/file"]
+
+
+def test_a_folder_that_takes_the_place_of_a_file_in_it_is_alone_there(share: Share, bucket: Bucket) -> None:
+    engine = Engine(share)
+    put(share, "/a")
+    engine.run_due()
+    share.move("/a", "/b", overwrite=False)
+    share.make_folder("/a")
+    share.move("/b", "/a/file", overwrite=False)
+    engine.run_due()
+    assert list(bucket.objects) == ["/a/file"]
+    share.lister.refresh(ROOT_ID)
+    assert [node.name for node in share.children(share.find("/"))] == ["a"]
+    assert share.find("/a").is_folder
+
+
+def test_a_folder_that_was_renamed_does_not_go_with_its_last_member(share: Share, bucket: Bucket) -> None:
+    """Before it is made under its new name, a listing shows nothing under the old one."""
+    engine = Engine(share)
+    share.make_folder("/a")
+    share.make_folder("/a/inside")
+    engine.run_due()
+    share.delete("/a/inside")
+    share.move("/a", "/b", overwrite=False)
+    folder = share.index.view().nodes.resolve("/b").id
+    share.index.write(lambda view: view.nodes.update(folder, due=view.now() + 1000.0))
+    engine.run_due(limit=1)
+    assert bucket.objects == {}
+    share.lister.refresh(ROOT_ID)
+    assert share.find("/b") is not None
+    engine.run_due()
+    assert list(bucket.objects) == [f"/b/{MARKER}"]
 
 
 def test_a_process_that_dies_while_a_marker_is_dropped_leaves_none_behind(share: Share, bucket: Bucket) -> None:
