@@ -78,7 +78,8 @@ def _appeared(view: View, folder: Record, name: str, shown: Metadata, occupant: 
     store_folder = synced.store_folder(folder.synced_path or "/")
     if found is Finding.JOIN and occupant is not None:
         view.nodes.update(occupant.id, synced_parent=folder.id, synced_folder=store_folder, synced_name=name,
-                          confirmed=1, listed=0, attempts=0, problem=None, parked=0)
+                          confirmed=int(not view.operations.may_come(shown.path)), listed=0, attempts=0, problem=None,
+                          parked=0)
         return
     if occupant is not None:
         _step_aside(view, occupant)
@@ -92,7 +93,8 @@ def _appeared(view: View, folder: Record, name: str, shown: Metadata, occupant: 
 def _changed(view: View, folder: Record, name: str, shown: Metadata, known: Record, occupant: Record | None,
              found: Finding) -> None:
     if found is Finding.CONFIRM:
-        view.nodes.update(known.id, confirmed=1)
+        if not view.operations.may_come(shown.path):
+            view.nodes.update(known.id, confirmed=1)
         return
     if found is Finding.REWRITE:
         log.warning("write lost by the store", extra={"path": known.synced_path})
@@ -113,11 +115,11 @@ def _changed(view: View, folder: Record, name: str, shown: Metadata, known: Reco
 def _gone(view: View, known: Record, found: Finding) -> None:
     if found is Finding.REWRITE:
         log.warning("write lost by the store", extra={"path": known.synced_path})
-    if found in (Finding.KEEP, Finding.REWRITE):
-        synced.unsync(view, known)
-        return
     if known.is_folder:
         _folder_gone(view, known)
+        return
+    if found in (Finding.KEEP, Finding.REWRITE):
+        synced.unsync(view, known)
         return
     if found is Finding.REMOVE:
         view.nodes.remove(known.id)
@@ -132,12 +134,12 @@ def _folder_gone(view: View, known: Record) -> None:
     local = view.nodes.get(known.id)
     if local is None:
         return
-    gone = {record.id for record in below if _unchanged(record)} | {known.id}
+    gone = {record.id for record in [known, *below] if _unchanged(record)}
     inside = [record for record, _ in view.nodes.subtree(known.id)]
     for record in reversed(inside):
         if record.id in gone and not view.nodes.has_children(record.id):
             view.nodes.remove(record.id)
-    if not view.nodes.has_children(known.id):
+    if known.id in gone and not view.nodes.has_children(known.id):
         view.nodes.remove(known.id)
     for record in below:
         _drop_if_lost(view, record)
@@ -145,7 +147,7 @@ def _folder_gone(view: View, known: Record) -> None:
 
 def _unchanged(record: Record) -> bool:
     if record.is_folder:
-        return True
+        return record.confirmed
     if record.content != record.synced_content:
         return False
     moved = record.parent != record.synced_parent or record.local_name != record.synced_name

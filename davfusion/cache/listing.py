@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from davfusion.cache import synced
+from davfusion.cache import late, synced
 from davfusion.cache.adopt import adopt, finding
 from davfusion.cache.errors import CacheFullError
 from davfusion.cache.index import Index, Record, View
@@ -158,14 +158,9 @@ class Lister:
     def _look_again(self, listing: _Listing, batch: dict[str, Metadata | None]) -> dict[str, Metadata | None]:
         """Where listings may be stale, whatever would change the tree is asked for by itself."""
         view = self._index.view()
-        return {name: self._look(listing, name) if _would_change(view, listing.record, name, entry) else entry
+        return {name: self._store.find(join(listing.record.synced_path or "/", name))
+                if _would_change(view, listing.record, name, entry) else entry
                 for name, entry in batch.items()}
-
-    def _look(self, listing: _Listing, name: str) -> Metadata | None:
-        try:
-            return self._store.get_metadata(join(listing.record.synced_path or "/", name))
-        except NotFoundError:
-            return None
 
 
 class _Standing(Enum):
@@ -195,9 +190,11 @@ class _Listing:
         standing = self._standing(view)
         if standing is _Standing.HOLDS:
             unsettled = view.operations.unsettled_names(self.folder, self.since)
+            awaited = view.operations.late_names(self.folder)
             for name, entry in batch.items():
-                if name not in unsettled:
-                    adopt(view, self.record, name, entry)
+                if name in unsettled or (name in awaited and late.has_come(view, f"{self.folder}/{name}", entry)):
+                    continue
+                adopt(view, self.record, name, entry)
         return standing
 
     def complete(self, view: View) -> _Standing:

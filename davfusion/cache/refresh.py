@@ -58,7 +58,7 @@ def decide(shown: Metadata | None, known: Record | None, occupant: Record | None
     if shown.is_dir != known.is_folder:
         return Finding.REPLACE
     if known.is_folder:
-        return Finding.SAME
+        return Finding.SAME if known.confirmed else Finding.CONFIRM
     if shown.version == known.synced_version:
         return Finding.SAME if known.confirmed else Finding.CONFIRM
     return _changed(shown, known)
@@ -78,7 +78,7 @@ def _gone(known: Record) -> Finding:
     if not known.is_local:
         return Finding.FORGET
     if known.is_folder:
-        return Finding.REMOVE
+        return Finding.REMOVE if known.confirmed else Finding.REWRITE
     if not known.confirmed and known.whole:
         return Finding.REWRITE
     if known.content != known.synced_content:

@@ -55,6 +55,7 @@ def wrote_file(view: View, node: int, *, path: str, parent: int, content: int, v
         _leave(view, path=record.synced_path or "", parent=record.synced_parent or 0,
                content=record.synced_content, version=record.synced_version)
     folder, name = place_of(path)
+    confirmed = confirmed and not view.operations.may_come(path)
     view.nodes.update(
         node, synced_parent=parent, synced_folder=folder, synced_name=name, synced_content=content,
         synced_version=version, replaced=replaced, confirmed=confirmed, waiting=None, **_DONE)
@@ -75,9 +76,11 @@ def made_folder(view: View, node: int, *, path: str, parent: int, marker: str | 
     record = view.nodes.get(node)
     _clear_place(view, path, node)
     folder, name = place_of(path)
+    confirmed = int(not view.operations.may_come(path))
     if record is None:
-        view.nodes.insert(folder=1, modified=view.now(), created=view.now(), synced_parent=parent, listed=view.now(),
-                          synced_folder=folder, synced_name=name, synced_version=marker, confirmed=1, due=view.now())
+        view.nodes.insert(
+            folder=1, modified=view.now(), created=view.now(), synced_parent=parent, listed=view.now(),
+            synced_folder=folder, synced_name=name, synced_version=marker, confirmed=confirmed, due=view.now())
         return
     if record.is_synced and record.synced_path != path and (folders or may_have_marker(record)):
         view.nodes.update(node, **_NOTHING)
@@ -86,7 +89,7 @@ def made_folder(view: View, node: int, *, path: str, parent: int, marker: str | 
             synced_parent=record.synced_parent, synced_folder=record.synced_folder, synced_name=record.synced_name,
             synced_version=record.synced_version, confirmed=1)
     view.nodes.update(node, synced_parent=parent, synced_folder=folder, synced_name=name, synced_version=marker,
-                      confirmed=1, **_DONE)
+                      confirmed=confirmed, **_DONE)
     if not folders:
         _settle_folders(view, parent, folder)
 
@@ -100,6 +103,12 @@ def doubt_marker(view: View, path: str) -> bool:
         return False
     view.nodes.update(folder.id, synced_version=MARKER_IN_DOUBT)
     return True
+
+
+def doubt_absence_of_marker(view: View, folder: Record) -> None:
+    """A marker may have been put although nobody saw it; it is to be removed with the folder."""
+    if folder.is_folder and not may_have_marker(folder):
+        view.nodes.update(folder.id, synced_version=MARKER_IN_DOUBT)
 
 
 def marker_refused(view: View, path: str) -> None:
@@ -121,6 +130,7 @@ def moved_folder(view: View, node: int, *, source: str, target: str, parent: int
     """The store has renamed a folder with all that is in it."""
     _clear_place(view, target, node)
     view.nodes.move_synced_tree(store_folder(source), store_folder(target))
+    view.operations.copy_late(store_folder(source), store_folder(target))
     folder, name = place_of(target)
     if view.nodes.get(node) is None:
         view.nodes.insert(folder=1, modified=view.now(), created=view.now(), synced_parent=parent,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import itertools
 import random
 import threading
@@ -45,6 +47,8 @@ class Fault:
     """The byte at this position of a read stream is flipped."""
     lost: bool = False
     """A change is reported as done, and nothing is."""
+    late: bool = False
+    """A change is reported as failed, and is made when `deliver` is called. A removal asks for no version any more."""
     stale: int = 0
     """A folder is listed, or metadata told, as it was so many changes ago (0: as it is)."""
 
@@ -56,6 +60,7 @@ KINDS: Mapping[str, Fault] = {
     "before": Fault(before=TemporaryError("Planned: failed before the effect")),
     "after": Fault(after=TemporaryError("Planned: failed after the effect")),
     "lost": Fault(lost=True),
+    "late": Fault(late=True),
     "stale": Fault(stale=1),
 }
 """Faults without a number in them, by name; `cut`, `corrupt` and `latency` get theirs drawn."""
@@ -122,6 +127,7 @@ class FaultyStore(WrappedStore):
         self._lock = threading.Lock()
         self._listings: dict[str, deque[list[Metadata]]] = {}
         self._told: dict[str, deque[Metadata | None]] = {}
+        self._late: deque[Callable[[], object]] = deque()
         self._closing = threading.Event()
 
     @property
@@ -132,6 +138,16 @@ class FaultyStore(WrappedStore):
     def close(self) -> None:
         self._closing.set()
         super().close()
+
+    def deliver(self) -> None:
+        """Make all late changes, in the order in which they were asked for; what is refused by now is left."""
+        while True:
+            with self._lock:
+                if not self._late:
+                    return
+                effect = self._late.popleft()
+            with contextlib.suppress(StoreError):
+                effect()
 
     def _fault(self, verb: str, path: str) -> Fault:
         with self._lock:
@@ -193,6 +209,9 @@ class FaultyStore(WrappedStore):
         if fault.lost:
             return self._pretend(path, fileobject.seek(0, 2), modified)
         source = fileobject if fault.cut is None else cast(BinaryIO, _CutFile(fileobject, fault.cut, path))
+        if fault.late:
+            fileobject.seek(0)
+            source = io.BytesIO(fileobject.read())
         return self._change(fault, [path], lambda: super(FaultyStore, self).store_fileobject(
             source, path, condition=condition, modified=modified, interrupt=interrupt))
 
@@ -208,9 +227,10 @@ class FaultyStore(WrappedStore):
 
     def delete(self, path: str, is_dir: bool, *, if_version: str | None = None) -> None:
         fault = self._fault("delete", path)
+        version = None if fault.late else if_version
         if not fault.lost:
             self._change(fault, [path], lambda: super(FaultyStore, self).delete(
-                path, is_dir, if_version=if_version))
+                path, is_dir, if_version=version))
 
     def delete_empty_directory(self, directory: str) -> None:
         fault = self._fault("delete_empty_directory", directory)
@@ -235,6 +255,10 @@ class FaultyStore(WrappedStore):
             path_to_src, path_to_dest, if_version=if_version, condition=condition))
 
     def _change(self, fault: Fault, paths: list[str], effect: Callable[[], Result]) -> Result:
+        if fault.late:
+            with self._lock:
+                self._late.append(lambda: self._change(Fault(), paths, effect))
+            raise TemporaryError("Planned: takes effect later", paths[-1])
         before = [(path, *self._look(path)) for path in paths] if self._remember else []
         result = effect()
         with self._lock:

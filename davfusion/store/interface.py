@@ -148,11 +148,14 @@ class Store(abc.ABC):
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder exists. Errors other than "not found" are raised."""
+        return self.find(path) is not None
+
+    def find(self, path: str) -> Metadata | None:
+        """What is at a path, None for nothing. Errors other than "not found" are raised."""
         try:
-            self.get_metadata(path)
+            return self.get_metadata(path)
         except NotFoundError:
-            return False
-        return True
+            return None
 
     def is_dir(self, path: str) -> bool:
         """Whether the path is a folder. Raises NotFoundError."""

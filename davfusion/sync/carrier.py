@@ -110,7 +110,7 @@ class Carrier:
         self._backoff = backoff
         self._random = random
         self._settler = Settler(share)
-        self._performer = Performer(share, statistics, self._settler)
+        self._performer = Performer(share, statistics)
         self._prover = Prover(share, self._settler)
         self._fullness = Fullness(share.index.now, pause=backoff.patient)
         self._refused_steps: dict[int, Step] = {}
@@ -216,7 +216,8 @@ class Carrier:
         if plan(situation) != step or self._would_go_at_once(step):
             return None
         note_intent(view, step, situation)
-        begun = [operation for about in {node, owner(step, node)} for operation in view.operations.open_of(about)]
+        begun = [operation for about in {node, owner(step, node)} for operation in view.operations.open_of(about)
+                 if not operation.late]  # one that came late in this moment stays in doubt
         self._under_way.update(operation.id for operation in begun)
         return begun
 
@@ -319,6 +320,7 @@ class Carrier:
 
     def _take_in_refusal(self, step: StoreStep, operations: list[Operation], error: StoreError) -> Outcome:
         if isinstance(step, DeleteFolder):
+            self._see_what_came_late(step.path)
             self._index.write(lambda view: _leave_folder(view, step.path, operations))
             return Again()
         if isinstance(step, MoveFolder):
@@ -329,6 +331,12 @@ class Carrier:
         if not changed:
             raise TemporaryError(f"The store refuses although nothing changed there: {error.message}", step.path)
         return Again()
+
+    def _see_what_came_late(self, path: str) -> None:
+        view = self._index.view()
+        folder = view.nodes.at_store(*synced.place_of(path))
+        if folder is not None and view.operations.late_below(path):
+            self._share.lister.refresh(folder.id)
 
     def _folder_refused(self, step: MoveFolder, operations: list[Operation], error: StoreError) -> Outcome:
         """It has moved all the same, or it is gone, or something that we did not know is at its new place."""
@@ -370,12 +378,12 @@ def _path(step: StoreStep) -> str:
 
 
 def _leave_folder(view: View, path: str, operations: list[Operation]) -> None:
-    """A deleted folder has things in it that nobody here has seen: it comes back with them."""
-    folder = view.nodes.at_store(*synced.place_of(path))
-    if folder is not None:
-        view.nodes.relist(revive(view, folder).id)
+    """A deleted folder has things in it that nobody here has seen: it comes back with them, if they are not ours."""
     for operation in operations:
         view.operations.finish(operation.id, view.now())
+    folder = view.nodes.at_store(*synced.place_of(path))
+    if folder is not None and not view.operations.open_near(path):
+        view.nodes.relist(revive(view, folder).id)
 
 
 def _recorded(view: View, step: StoreStep, record: Record, operations: list[Operation], result: Metadata | None,

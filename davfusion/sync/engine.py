@@ -126,6 +126,7 @@ class Engine:
 
     def tidy(self) -> None:
         """One round of housekeeping, with every unconfirmed write looked up. Raises StoreError."""
+        self._upkeep.forget_late(threading.Event())
         self._upkeep.collect()
         self._upkeep.confirm(float("inf"), threading.Event())
         self._markers.drop()

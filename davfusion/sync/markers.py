@@ -6,8 +6,10 @@ takes the last object out of the folder, also after a crash, puts a marker first
 
 from __future__ import annotations
 
+from functools import partial
+
 from davfusion.cache import synced
-from davfusion.cache.index import View
+from davfusion.cache.index import Kind, Record, View
 from davfusion.cache.share import Share
 from davfusion.store.errors import ConflictError
 
@@ -32,23 +34,34 @@ class Markers:
         if self._store.capabilities.folders:
             return
         for record in self._index.view().nodes.needless_markers(BATCH):
-            path = record.synced_path or ""
             try:
-                if self._index.write(lambda view, path=path: self._begin(view, path)):  # type: ignore[misc]
-                    self._remove(path)
+                operation = self._index.write(partial(self._begin, record=record))
+                if operation is not None:
+                    self._remove(record.synced_path or "", operation)
             finally:
-                self._going.discard(path)
+                self._going.discard(record.synced_path or "")
 
-    def _begin(self, view: View, path: str) -> bool:
+    def _begin(self, view: View, record: Record) -> int | None:
+        """Note what is about to happen; nobody has to wait for it, so that it counts as late from the beginning."""
+        path = record.synced_path or ""
         if not synced.doubt_marker(view, path):
-            return False
+            return None
         self._going.add(path)
-        return True
+        operation = view.operations.begin(Kind.CLEAR, path, record.id)
+        view.operations.give_up(operation, view.now())
+        return operation
 
-    def _remove(self, path: str) -> None:
+    def _remove(self, path: str, operation: int) -> None:
+        removed = self._has_removed(path)
+
+        def change(view: View) -> None:
+            view.operations.finish(operation, view.now())
+            (synced.marker_removed if removed else synced.marker_refused)(view, path)
+        self._index.write(change)
+
+    def _has_removed(self, path: str) -> bool:
         try:
             self._store.delete_empty_directory(path)
         except ConflictError:
-            self._index.write(lambda view: synced.marker_refused(view, path))
-            return
-        self._index.write(lambda view: synced.marker_removed(view, path))
+            return False
+        return True

@@ -10,7 +10,6 @@ from davfusion.cache.share import Share
 from davfusion.cache.whole import open_whole
 from davfusion.store.errors import TemporaryError
 from davfusion.store.interface import IfAbsent, Metadata
-from davfusion.sync.settle import Settler
 from davfusion.sync.statistics import Statistics
 from davfusion.sync.steps import Copy, Delete, DeleteFolder, MakeFolder, Move, MoveFolder, StoreStep, Upload
 
@@ -18,12 +17,11 @@ from davfusion.sync.steps import Copy, Delete, DeleteFolder, MakeFolder, Move, M
 class Performer:
     """Does steps in the store and touches nothing in the index. Thread-safe."""
 
-    def __init__(self, share: Share, statistics: Statistics, settler: Settler) -> None:
+    def __init__(self, share: Share, statistics: Statistics) -> None:
         self._share = share
         self._index = share.index
         self._store = share.store
         self._statistics = statistics
-        self._settler = settler
 
     def perform(self, step: StoreStep, interrupt: threading.Event) -> Metadata | None:
         """Ask the store for one step; the metadata of what was written. Raises StoreError, with the effect unknown."""
@@ -67,7 +65,7 @@ class Performer:
         """Where the store may not show at once what was written, look; what is not there counts as in doubt."""
         if self._store.capabilities.strong_consistency:
             return written
-        shown = self._settler.look(written.path)
+        shown = self._store.find(written.path)
         if shown is None or shown.version != written.version:
             raise TemporaryError("The store does not show what was just written", written.path, retry_after=1.0)
         return shown

@@ -22,6 +22,7 @@ class Prover:
     """Looks at objects before another with the same bytes is overwritten or removed. For one engine."""
 
     def __init__(self, share: Share, settler: Settler) -> None:
+        self._share = share
         self._index = share.index
         self._settler = settler
 
@@ -33,13 +34,21 @@ class Prover:
         other = self._unproven(path)
         if other is None:
             return True
-        shown = self._settler.look(other.synced_path or "/")
+        if self._index.view().operations.may_come(other.synced_path or "/"):
+            self._bring_here(other)
+            return False
+        shown = self._share.store.find(other.synced_path or "/")
         if shown is not None and shown.version != other.synced_version:
             if not self._settler.reconsider(other.synced_path or "/", []):
                 raise TemporaryError("The store shows a file that is not known to be there", other.synced_path)
             return False
         self._index.write(lambda view: _record(view, other, shown))
         return shown is not None
+
+    def _bring_here(self, other: Record) -> None:
+        """What is there may be gone the next moment, by a removal of ours that is late."""
+        if not self._share.fetcher.fetch_whole(other.synced_content or 0):
+            raise TemporaryError("There is no room in the cache to bring the file here", other.synced_path)
 
     def _unproven(self, path: str) -> Record | None:
         """An object that alone would be left with the bytes of the one at the path, and that no listing has shown."""

@@ -2,13 +2,15 @@
 
 A write is in doubt when the process died, or the store failed, between the request and the record of
 its effect. Its bytes tell whether it happened: what is there is compared with what was to be written.
+One of which nothing is there may take effect yet, see `davfusion.cache.late`.
 """
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 
-from davfusion.cache import synced
+from davfusion.cache import late, synced
 from davfusion.cache.adopt import adopt
 from davfusion.cache.index import Kind, Operation, Record, View
 from davfusion.cache.share import Share
@@ -38,10 +40,10 @@ class Settler:
             self._settle_tree(trees[1], trees[0])
             ordered = [operation for operation in ordered if operation not in trees]
         for operation in ordered:
-            shown = self.look(operation.path)
-            ours = self._is_ours(operation, shown)
-            self._index.write(lambda view, operation=operation, shown=shown, ours=ours:  # type: ignore[misc]
-                              self._record(view, operation, shown, ours))
+            shown = self._store.find(operation.path)
+            author = self._author(operation.path, shown, operation)
+            unseen = self._unseen_above(operation.path) if operation.late and shown is None else None
+            self._index.write(partial(self._record, operation=operation, shown=shown, author=author, unseen=unseen))
 
     def reconsider(self, path: str, operations: list[Operation]) -> bool:
         """The store refused because of what is at `path`: take that in, then the node can be planned anew.
@@ -49,58 +51,72 @@ class Settler:
         Returns False when that changed nothing here, so that the same step would be refused again; also while another
         write is under way or in doubt there, which has to tell first what it did. `operations` end either way.
         """
-        shown = self.look(path)
+        shown = self._store.find(path)
         write = next((operation for operation in operations
                       if operation.kind is Kind.WRITE and operation.path == path), None)
-        ours = write is not None and self._is_ours(write, shown)
+        author = self._author(path, shown, write)
 
         def change(view: View) -> bool:
             before = _known_at(view, path)
             for operation in operations:
                 view.operations.finish(operation.id, view.now())
-            if ours and write is not None:
-                self._record(view, write, shown, True)
+            if author is not None and shown is not None:
+                self._record_ours(view, author, shown)
             elif not view.operations.open_near(path):
-                self._take_in(view, path, shown, operations)
+                self._take_in_news(view, path, shown, operations)
             return before != _known_at(view, path)
-        return self._index.write(change) or ours
-
-    def look(self, path: str) -> Metadata | None:
-        """What the store holds at the path now."""
-        try:
-            return self._store.get_metadata(path)
-        except NotFoundError:
-            return None
+        return self._index.write(change) or author is not None
 
     # -- one path -----------------------------------------------------------------------------------
 
-    def _record(self, view: View, operation: Operation, shown: Metadata | None, ours: bool) -> None:
-        view.operations.finish(operation.id, view.now())
+    def _record(self, view: View, *, operation: Operation, shown: Metadata | None, author: Operation | None,
+                unseen: Metadata | None) -> None:
+        if operation not in view.operations.open_on(operation.path):
+            return  # it was found to be the author of what another was looked for
         known = view.nodes.at_store(*synced.place_of(operation.path))
-        if ours and shown is not None:
-            self._record_ours(view, operation, shown)
+        if operation.kind is Kind.CLEAR and _is_cleared(shown, known):
+            view.operations.finish(operation.id, view.now())
+            if known is not None:
+                synced.removed(view, operation.path, folders=self._store.capabilities.folders)
             return
-        if shown is None and known is None:
-            return
-        if shown is not None and known is not None and shown.version == known.synced_version:
-            return
-        if shown is None and operation.kind is Kind.CLEAR:
-            synced.removed(view, operation.path, folders=self._store.capabilities.folders)
-            return
-        self._take_in(view, operation.path, shown, [operation])
+        if author != operation:
+            late.give_up(view, operation)
+        if author is not None and shown is not None:
+            self._record_ours(view, author, shown)
+        elif unseen is not None:
+            self._take_in(view, unseen.path, unseen, [])
+        elif _is_news(shown, known):
+            self._take_in_news(view, operation.path, shown, [operation])
 
     def _record_ours(self, view: View, operation: Operation, shown: Metadata) -> None:
+        view.operations.finish(operation.id, view.now())
+        if operation.late and self._store.capabilities.folders:
+            self._note_folders_above(view, operation.path)
         record = view.nodes.get(operation.node)
         parent = self._parent_for(view, operation.path, record)
         log.info("doubtful write found done", extra={"path": operation.path, "kind": operation.kind.value})
         if operation.kind is Kind.MAKE:
-            synced.made_folder(view, operation.node, path=operation.path, parent=parent,
+            stray = operation.late and record is not None and record.is_synced and record.synced_path != operation.path
+            synced.made_folder(view, 0 if stray else operation.node, path=operation.path, parent=parent,
                                marker=None if self._store.capabilities.folders else synced.MARKER_IN_DOUBT,
                                folders=self._store.capabilities.folders)
             return
         synced.wrote_file(
             view, operation.node, path=operation.path, parent=parent, content=operation.content or 0,
             version=shown.version, old_remains=True, folders=self._store.capabilities.folders, confirmed=True)
+
+    def _note_folders_above(self, view: View, path: str) -> None:
+        """What came late made the folders anew that had been removed meanwhile; they are to go again."""
+        above = split(path)[0]
+        if self._folder_at(view, above) is not None:
+            return
+        self._note_folders_above(view, above)
+        synced.made_folder(view, 0, path=above, parent=self._parent_for(view, above, None), marker=None, folders=True)
+
+    def _take_in_news(self, view: View, path: str, shown: Metadata | None, operations: list[Operation]) -> None:
+        """Take in what is at a path; a folder may be there only because something of ours came late."""
+        if shown is None or not shown.is_dir or not late.has_come(view, path, shown):
+            self._take_in(view, path, shown, operations)
 
     def _take_in(self, view: View, path: str, shown: Metadata | None, operations: list[Operation]) -> None:
         """Somebody else changed the path: the same decision as for a listing."""
@@ -154,7 +170,7 @@ class Settler:
 
     def _parent_for(self, view: View, path: str, record: Record | None) -> int:
         folder = self._folder_at(view, split(path)[0])
-        if folder is not None:
+        if folder is not None and folder.is_folder:
             return folder.id
         return record.parent if record is not None and record.parent is not None else 1
 
@@ -162,7 +178,7 @@ class Settler:
 
     def _settle_tree(self, source: Operation, target: Operation) -> None:
         """A folder's rename is one step in the store: it is at one place or at the other."""
-        at_source, at_target = self.look(source.path), self.look(target.path)
+        at_source, at_target = self._store.find(source.path), self._store.find(target.path)
         moved = at_source is None and at_target is not None and at_target.is_dir
 
         def change(view: View) -> None:
@@ -176,14 +192,27 @@ class Settler:
                 view.operations.finish(operation.id, view.now())
         self._index.write(change)
 
-    # -- bytes --------------------------------------------------------------------------------------
+    # -- whose it is --------------------------------------------------------------------------------
+
+    def _author(self, path: str, shown: Metadata | None, operation: Operation | None) -> Operation | None:
+        """The write of ours that made what the store shows at the path: the doubtful one, or one that came late."""
+        suspects = [*([] if operation is None else [operation]), *self._index.view().operations.late_on(path)]
+        return next((suspect for suspect in suspects if self._is_ours(suspect, shown)), None)
+
+    def _unseen_above(self, path: str) -> Metadata | None:
+        """The uppermost folder above a path that the index does not know, if it is in the store: somebody made it."""
+        view, (above, _) = self._index.view(), split(path)
+        unknown = None
+        while above != "/" and not _is_folder(self._folder_at(view, above)):
+            unknown, above = above, split(above)[0]
+        return None if unknown is None else self._store.find(unknown)
 
     def _is_ours(self, operation: Operation, shown: Metadata | None) -> bool:
         if shown is None or operation.kind not in (Kind.WRITE, Kind.MAKE):
             return False
-        if operation.kind is Kind.MAKE:
-            return shown.is_dir
         known = self._index.view().nodes.at_store(*synced.place_of(operation.path))
+        if operation.kind is Kind.MAKE:
+            return shown.is_dir and not (operation.late and known is not None)
         if shown.is_dir or (known is not None and known.synced_version == shown.version):
             return False
         return self._same_bytes(operation, shown)
@@ -223,6 +252,21 @@ class Settler:
         record = self._index.view().nodes.get(operation.node)
         return (record is not None and record.synced_content == operation.content
                 and record.synced_version == shown.version)
+
+
+def _is_folder(record: Record | None) -> bool:
+    return record is not None and record.is_folder
+
+
+def _is_cleared(shown: Metadata | None, known: Record | None) -> bool:
+    """Nothing is there any more, or a folder in the place of the file that went."""
+    return shown is None or (shown.is_dir and known is not None and not known.is_folder)
+
+
+def _is_news(shown: Metadata | None, known: Record | None) -> bool:
+    if shown is None or known is None:
+        return shown is not None or known is not None
+    return shown.version != known.synced_version
 
 
 def _known_at(view: View, path: str) -> tuple[int, bool, str | None] | None:

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
-from davfusion.cache import synced
+from davfusion.cache import late, synced
 from davfusion.cache.index import View
 from davfusion.cache.node import ROOT_ID
 from davfusion.cache.recovery import sweep_orphans
 from davfusion.cache.share import Share
 from davfusion.store.errors import NotFoundError, StoreError
+from davfusion.store.interface import Metadata
 from davfusion.sync.markers import Markers
 
 log = logging.getLogger("davfusion.sync.upkeep")
@@ -23,6 +24,9 @@ CONFIRM_AFTER = 60.0
 """Seconds after a write after which its folder is listed, if nobody did, to see that the store has it."""
 OPERATION_MEMORY = 3600.0
 """Seconds for which ended operations are remembered; no listing takes longer."""
+LATE_MEMORY = 600.0
+"""Seconds for which a write of ours may take effect after the store showed nothing of it. The request is on its way
+then, or in the store: no connection and no server that we know keeps one longer."""
 BATCH = 200
 SPACE_EVERY = 300.0
 SWEEP_EVERY = 3600.0
@@ -58,6 +62,7 @@ class Upkeep:
             if store_is_down:
                 return
             self.confirm(self._index.now() - CONFIRM_AFTER, stop)
+            self.forget_late(stop)
             if not stop.is_set():
                 self._markers.drop()
                 self._note_space()
@@ -152,6 +157,24 @@ class Upkeep:
                 refused = error
         if refused is not None:
             raise refused
+
+    def forget_late(self, stop: threading.Event) -> None:
+        """Look for the last time whether late writes have come, until `stop` is set. Raises StoreError."""
+        folders = self._store.capabilities.folders
+        for operation in self._index.view().operations.late(self._index.now() - LATE_MEMORY, BATCH):
+            if stop.is_set():
+                return
+            shown = self._find(operation.path)
+            self._index.write(partial(late.forget, operation=operation, shown=shown, folders=folders))
+
+    def _find(self, path: str) -> Metadata | None:
+        """What the store lets us see at a path."""
+        try:
+            return self._store.find(path)
+        except StoreError as error:
+            if error.retryable:
+                raise
+            return None
 
     def _show(self, folder: str) -> None:
         """List a store folder; where it vanished, the ones above it up to one that is there."""

@@ -23,6 +23,7 @@ from davfusion.store.temporary import HIDDEN
 from tests.clients.serving import Served, await_true, start
 from tests.clients.trees import PLACEHOLDER
 from tests.clients.webdav import Client
+from tests.proxy import Proxy, tcp_proxy
 from tests.servers import moto_s3
 
 WRITERS = 4
@@ -30,6 +31,8 @@ FILES_PER_WRITER = 8
 KILLS = int(os.environ.get("DAVFUSION_TEST_KILLS", "50"))
 FEW_KILLS = max(1, KILLS // 6)
 LARGEST = 300_000
+LATE = 2.0
+"""Seconds after which the store gets what the server sent just before it was killed: the next server looks sooner."""
 
 Tree = dict[str, bytes | None]
 
@@ -40,6 +43,8 @@ class Place:
     options: list[str]
     environ: dict[str, str]
     kills: int
+    way: Proxy | None = None
+    """The way to the store, where what is sent last comes late."""
 
 
 class Writer:
@@ -131,7 +136,8 @@ def _difference(expected: Tree, actual: Tree) -> str:
     return f"lost {lost}, risen {risen}, wrong bytes {wrong}"
 
 
-@pytest.fixture(params=["folder", "folder, 2 workers", "folder, 4 workers", "s3", "s3, process-safe"])
+@pytest.fixture(params=["folder", "folder, 2 workers", "folder, 4 workers", "s3", "s3, process-safe",
+                        "s3, late requests"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A store, and how it is served."""
     options = ["--upload-delay", "0.05", "--revalidate-after", "0.5"]
@@ -144,6 +150,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     durability = ["--durability", "process-safe"] if "process-safe" in request.param else []
     with moto_s3() as s3:
         s3.make_bucket("bucket")
+        if request.param == "s3, late requests":
+            with tcp_proxy(s3.port) as way:
+                address = f"s3://bucket/drive?endpoint={way.endpoint}"
+                yield Place(address, options, s3.environ, FEW_KILLS, way)
+            return
         yield Place(s3.url("bucket", "drive"), options + durability, s3.environ, KILLS)
 
 
@@ -161,7 +172,7 @@ def test_nothing_acknowledged_is_lost(place: Place, tmp_path: Path) -> None:
             assert Client(server.url).request("MKCOL", writer.folder).status_code == 201
         for _ in range(place.kills):
             # some die young, some live long enough to upload
-            _work_and_kill(server, writers, chance.choice((0.2, 0.5, 1.5)) * chance.random())
+            _work_and_kill(server, writers, chance.choice((0.2, 0.5, 1.5)) * chance.random(), place.way)
             server = start(address, *options, state=state, environ=environ)
             for writer in writers:
                 writer.verify(server.url)
@@ -178,14 +189,19 @@ def test_nothing_acknowledged_is_lost(place: Place, tmp_path: Path) -> None:
     assert all(writer.acknowledged for writer in writers)
 
 
-def _work_and_kill(server: Served, writers: list[Writer], after: float) -> None:
-    """Let the writers work for some seconds, then kill everything under them."""
+def _work_and_kill(server: Served, writers: list[Writer], after: float, way: Proxy | None = None) -> None:
+    """Let the writers work for some seconds, then kill everything under them; what was sent last comes late."""
     stop = threading.Event()
     threads = [threading.Thread(target=writer.work, args=(server.url, stop)) for writer in writers]
     for thread in threads:
         thread.start()
     time.sleep(after)  # the random moment is what is tested
+    if way is not None:
+        way.set_latency(LATE)
+        time.sleep(0.1)  # some requests are on their way by then
     server.kill()
+    if way is not None:
+        way.set_latency(0.0)
     stop.set()
     for thread in threads:
         thread.join(60)

@@ -20,6 +20,7 @@ from davfusion.store.address import open_store
 from tests.clients.serving import COMMAND, Served, start
 from tests.clients.webdav import Client
 from tests.faults.test_kill import KILLS, WRITERS, Place, Writer, _work_and_kill
+from tests.proxy import tcp_proxy
 from tests.servers import moto_s3
 
 OPTIONS = ["--layout", "chunked", "--upload-delay", "0.05", "--pack-below", "80K", "--archive-size", "200K",
@@ -39,7 +40,7 @@ class Saver(Writer):
         return method, path, after, send
 
 
-@pytest.fixture(params=["folder, 2 workers", "s3, process-safe"])
+@pytest.fixture(params=["folder, 2 workers", "s3, process-safe", "s3, late requests"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A store, and how it is served."""
     kills = max(2, KILLS // 2)
@@ -49,6 +50,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         return
     with moto_s3() as s3:
         s3.make_bucket("bucket")
+        if request.param == "s3, late requests":
+            with tcp_proxy(s3.port) as way:
+                yield Place(f"s3://bucket/drive?endpoint={way.endpoint}", OPTIONS, s3.environ, max(2, KILLS // 6), way)
+            return
         yield Place(s3.url("bucket", "drive"), [*OPTIONS, "--durability", "process-safe"], s3.environ, kills)
 
 
@@ -67,7 +72,7 @@ def test_nothing_is_lost_and_the_store_alone_is_whole(place: Place, tmp_path: Pa
         for number in range(place.kills):
             # Every fifth time is long enough for files to reach the store, whatever chance says of the others.
             spared = 1.0 if number % 5 == 4 else 0.0
-            _work_and_kill(server, writers, spared + chance.choice((0.2, 0.5, 1.5)) * chance.random())
+            _work_and_kill(server, writers, spared + chance.choice((0.2, 0.5, 1.5)) * chance.random(), place.way)
             journalled += assert_store_is_whole(place, set().union(*(writer.bodies for writer in writers)))
             server = start(place.address, *place.options, state=state, environ=place.environ)
             for writer in writers:

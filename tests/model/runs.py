@@ -15,12 +15,14 @@ LOSING = Chaos(failures=0.05, lost=0.1)
 INTERLEAVED = Chaos(failures=0.05, interleaving=0.2)
 EVERYTHING = Chaos(failures=0.08, crashes=0.03, interleaving=0.15)
 EDITED = Chaos(editor=True)
+LATE = Chaos(failures=0.03, late=0.1, crashes=0.02)
 STALE = Chaos(failures=0.05, stale=0.2, crashes=0.02)
 EDITED_UNDER_FIRE = Chaos(failures=0.08, crashes=0.03, interleaving=0.15, editor=True)
 
 CLIMATES = {
     "calm": CALM, "failing": FAILING, "crashing": CRASHING, "losing": LOSING, "interleaved": INTERLEAVED,
-    "everything": EVERYTHING, "stale": STALE, "edited": EDITED, "edited-under-fire": EDITED_UNDER_FIRE,
+    "everything": EVERYTHING, "late": LATE,
+    "stale": STALE, "edited": EDITED, "edited-under-fire": EDITED_UNDER_FIRE,
 }
 
 
@@ -67,5 +69,7 @@ def step(world: World, driver: random.Random) -> None:
         world.evict()
     elif dice < 0.96:
         world.restart()
+    elif dice < 0.98 and world.chaos.late:
+        world.deliver()
     elif world.chaos.editor:
         (world.edit if driver.random() < 0.6 else world.edit_delete)(path)

@@ -34,11 +34,14 @@ from davfusion.store.interface import Store
 from davfusion.store.memory import MemoryStore
 from davfusion.store.wrapper import WrappedStore
 from davfusion.sync.engine import Engine
+from davfusion.sync.upkeep import LATE_MEMORY
 from tests.model.bucket import MARKER, Bucket
 
 UPLOAD_DELAY = 5.0
 REVALIDATE_AFTER = 20.0
 CONVERGE_ROUNDS = 30
+LATEST = LATE_MEMORY - 100.0
+"""Seconds by the clock after which what is late has come."""
 
 
 class Crash(BaseException):
@@ -51,6 +54,7 @@ class Chaos:
 
     failures: float = 0.0
     lost: float = 0.0
+    late: float = 0.0
     stale: float = 0.0
     crashes: float = 0.0
     interleaving: float = 0.0
@@ -85,9 +89,11 @@ class World:
         self._count = 0
         self._versions: dict[str, bytes] = {}
         self._tokens: dict[int, bytes] = {}
+        self._delivered = self.now
         self.state = Path(tempfile.mkdtemp(prefix="davfusion-model-", dir=_fast_folder()))
         self.faulty = FaultyStore(self.inner, self._fault, remember=chaos.stale > 0)
-        self.plan = RandomPlan(self.random, {"before": chaos.failures / 2, "after": chaos.failures / 2})
+        self.plan = RandomPlan(
+            self.random, {"before": chaos.failures / 2, "after": chaos.failures / 2, "late": chaos.late})
         self.store: Store = Interleaved(self.faulty, self._between)
         self._open()
 
@@ -134,7 +140,15 @@ class World:
                 self.account.folders = set(self._folders())
 
     def advance(self, seconds: float) -> None:
+        if self.now + seconds - self._delivered > LATEST:
+            self.deliver()
         self.now += seconds
+
+    def deliver(self) -> None:
+        """What is late takes effect."""
+        self.faulty.deliver()
+        self._delivered = self.now
+        self.note_versions()
 
     # -- what goes wrong --------------------------------------------------------------------------
 
@@ -145,7 +159,10 @@ class World:
             return Fault(lost=True)
         if call.verb == "list_pages" and self.random.random() < self.chaos.stale:
             return Fault(stale=self.random.randint(1, 3))
-        return self.plan(call)
+        fault = self.plan(call)
+        if fault is not None and fault.late and call.verb == "move":
+            return None  # only a file system of the same machine renames, and nothing is on its way there
+        return fault
 
     def _between(self, verb: str) -> None:
         """Called before and after each request to the store."""

@@ -118,6 +118,26 @@ def test_a_lost_change_is_reported_as_done(inner, verb):
     assert not happened(inner)
 
 
+@pytest.mark.parametrize("verb", CHANGES)
+def test_a_late_change_is_reported_as_failed_and_comes_when_it_is_delivered(inner, verb):
+    change, happened = CHANGES[verb]
+    store = FaultyStore(inner, Scripted(**{verb: Fault(late=True)}))
+    with pytest.raises(TemporaryError):
+        change(store)
+    assert not happened(inner)
+    store.deliver()
+    assert happened(inner)
+
+
+def test_a_late_change_that_is_refused_by_then_is_left(inner):
+    store = FaultyStore(inner, Scripted(store_fileobject=Fault(late=True)))
+    with pytest.raises(TemporaryError):
+        put(store, "/new", b"late", condition=IfAbsent())
+    put(inner, "/new", b"sooner")
+    store.deliver()
+    assert inner.get_file("/new") == b"sooner"
+
+
 def test_reads_are_cut_corrupted_or_fail_at_the_end(inner):
     store = FaultyStore(inner, Scripted(read=Fault(cut=1000)))
     received = b""

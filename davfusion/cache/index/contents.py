@@ -45,7 +45,7 @@ _EMPTIED = "whole = CASE WHEN size = 0 THEN 1 ELSE 0 END, held = 0"
 _NEEDED_HERE = """
     EXISTS (SELECT 1 FROM node u WHERE u.content = content.id AND u.synced_content IS DISTINCT FROM u.content)
     OR NOT EXISTS (SELECT 1 FROM node s WHERE s.synced_content = content.id AND s.confirmed = 1)
-    OR EXISTS (SELECT 1 FROM operation o WHERE o.content = content.id AND o.finished IS NULL)
+    OR EXISTS (SELECT 1 FROM operation o WHERE o.content = content.id AND (o.finished IS NULL OR o.late = 1))
     OR EXISTS (SELECT 1 FROM content r WHERE r.replaces = content.id)
 """
 """A content with a dirty user, or that no confirmed object in the store holds, must stay (invariant: dirty content is
@@ -60,7 +60,7 @@ _MAY_BE_JOURNALLED = """
 _UNREFERENCED = f"""
     NOT EXISTS (SELECT 1 FROM node n WHERE n.content = content.id)
     AND NOT EXISTS (SELECT 1 FROM node n WHERE n.synced_content = content.id)
-    AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.content = content.id AND o.finished IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.content = content.id AND (o.finished IS NULL OR o.late = 1))
     AND NOT EXISTS (SELECT 1 FROM content r WHERE r.replaces = content.id)
     AND NOT ({_MAY_BE_JOURNALLED})
 """

@@ -181,12 +181,12 @@ class Nodes:
     def seen_in_store_folder(self, folder: str) -> dict[str, tuple[bool, str | None] | None]:
         """What the store is known to hold directly in the folder: by name whether it is a folder, and the version.
 
-        None for what the store itself has not shown since it was written; of a folder the version is None.
+        None for what the store itself has not surely shown since it was written; of a folder the version is None.
         """
         rows = self._connection.execute(
             "SELECT synced_name, folder, synced_version, confirmed FROM node "
             "WHERE synced_folder = ? AND synced_name <> ''", (folder,))
-        return {name: (bool(is_folder), None if is_folder else version) if is_folder or confirmed else None
+        return {name: (bool(is_folder), None if is_folder else version) if confirmed else None
                 for name, is_folder, version, confirmed in rows}
 
     def any_in_store_folder(self, folder: str, other_than: int = 0) -> bool:
@@ -233,10 +233,11 @@ class Nodes:
         return [row[0] for row in rows]
 
     def unconfirmed_folders(self, before: float, limit: int) -> list[str]:
-        """Store folders with files that we wrote and that no listing has shown yet."""
+        """Store folders with files that we wrote and that no listing has shown yet, but could."""
         rows = self._connection.execute(
-            "SELECT DISTINCT synced_folder FROM node WHERE confirmed = 0 AND synced_content IS NOT NULL "
-            "AND due < ? LIMIT ?", (before, limit))
+            "SELECT DISTINCT n.synced_folder FROM node n WHERE n.confirmed = 0 AND n.synced_content IS NOT NULL "
+            "AND n.due < ? AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.folder = n.synced_folder "
+            "AND o.name = n.synced_name AND o.late = 1) LIMIT ?", (before, limit))
         return [row[0] for row in rows]
 
     def needless_markers(self, limit: int) -> list[Record]:

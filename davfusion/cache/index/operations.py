@@ -35,6 +35,8 @@ class Operation:
     node: int
     content: int | None
     """What is written there, by kind WRITE."""
+    late: bool
+    """The store was asked once and showed nothing of it."""
 
 
 class Operations:
@@ -60,8 +62,58 @@ class Operations:
         """The operation has ended and its effect is recorded, or it surely had none."""
         self._connection.execute("UPDATE counter SET value = value + 1 WHERE name = 'sequence'")
         self._connection.execute(
-            "UPDATE operation SET ended = ?, finished = (SELECT value FROM counter WHERE name = 'sequence') "
-            "WHERE id = ?", (now, operation))
+            "UPDATE operation SET ended = ?, late = 0, "
+            "finished = (SELECT value FROM counter WHERE name = 'sequence') WHERE id = ?", (now, operation))
+
+    def give_up(self, operation: int, now: float) -> None:
+        """Nobody waits for the operation any more, but it may take effect yet: it is late, from the first time on."""
+        since = self._connection.execute("SELECT ended FROM operation WHERE id = ?", (operation,)).fetchone()[0]
+        self.finish(operation, now if since is None else since)
+        self._connection.execute("UPDATE operation SET late = 1 WHERE id = ?", (operation,))
+
+    def doubt_again(self, operation: int) -> None:
+        """What the store shows may be the effect of a late operation."""
+        self._connection.execute("UPDATE operation SET finished = NULL WHERE id = ?", (operation,))
+
+    def late_on(self, path: str) -> list[Operation]:
+        """Operations on exactly this path that were given up and may take effect yet, or did, the last first."""
+        folder, _, name = path.rpartition("/")
+        return self._many("folder = ? AND name = ? AND late = 1", (folder, name))[::-1]
+
+    def late_below(self, path: str) -> list[Operation]:
+        """The same for all that is below the path, in no order that counts."""
+        return self._many("late = 1 AND (folder = ? OR (folder > ? AND folder < ?))",
+                          (path, path + "/", path + "0"))
+
+    def late_names(self, folder: str) -> set[str]:
+        """Names in a store folder on or below which something may take effect yet."""
+        rows = self._connection.execute(
+            "SELECT folder, name FROM operation WHERE late = 1 AND (folder = ? OR (folder > ? AND folder < ?))",
+            (folder, folder + "/", folder + "0"))
+        return {name if above == folder else _first_below(folder, above) for above, name in rows}
+
+    def may_come(self, path: str) -> bool:
+        """Whether an operation on exactly this path was given up and may take effect yet, or did."""
+        folder, _, name = path.rpartition("/")
+        return self._connection.execute(
+            "SELECT 1 FROM operation WHERE folder = ? AND name = ? AND late = 1 LIMIT 1",
+            (folder, name)).fetchone() is not None
+
+    def copy_late(self, source: str, target: str) -> None:
+        """A folder was renamed in the store: what was given up below it may have come before that."""
+        self._connection.execute(
+            "INSERT INTO operation (folder, name, kind, tree, node, content, finished, ended, late) "
+            "SELECT ? || substr(folder, ?), name, kind, tree, node, content, finished, ended, 1 FROM operation "
+            "WHERE late = 1 AND finished IS NOT NULL AND (folder = ? OR (folder > ? AND folder < ?))",
+            (target, len(source) + 1, source, source + "/", source + "0"))
+
+    def late(self, before: float, limit: int) -> list[Operation]:
+        """Up to `limit` operations that were given up before a time, may take effect yet and are not in doubt."""
+        return self._many("late = 1 AND finished IS NOT NULL AND ended < ?", (before,))[:limit]
+
+    def forget_late(self, operation: int) -> None:
+        """An operation that was given up does not take effect any more."""
+        self._connection.execute("UPDATE operation SET late = 0 WHERE id = ?", (operation,))
 
     def open_on(self, path: str) -> list[Operation]:
         """Operations on exactly this path that are under way or in doubt."""
@@ -102,7 +154,7 @@ class Operations:
             "SELECT folder FROM operation WHERE finished IS NULL AND folder > ? AND folder < ?", span)}
         below |= {row[0] for row in self._connection.execute(
             "SELECT folder FROM operation WHERE finished > ? AND folder > ? AND folder < ?", (since, *span))}
-        return {path[len(folder) + 1:].partition("/")[0] for path in below}
+        return {_first_below(folder, path) for path in below}
 
     def unsettled_above(self, folder: str, since: int) -> bool:
         """Whether an operation on a whole tree that holds this store folder ended after `since`, or has not."""
@@ -116,8 +168,9 @@ class Operations:
         return False
 
     def prune(self, before: float) -> None:
-        """Forget operations that ended before a time; no listing may have begun before it."""
-        self._connection.execute("DELETE FROM operation WHERE finished IS NOT NULL AND ended < ?", (before,))
+        """Forget operations that ended before a time and are not late; no listing may have begun before it."""
+        self._connection.execute(
+            "DELETE FROM operation WHERE finished IS NOT NULL AND late = 0 AND ended < ?", (before,))
 
     # -- counters and meta ----------------------------------------------------------------------
 
@@ -158,5 +211,10 @@ class Operations:
 
     def _many(self, where: str, values: tuple[object, ...]) -> list[Operation]:
         rows = self._connection.execute(
-            f"SELECT id, folder, name, kind, node, content FROM operation WHERE {where} ORDER BY id", values)
-        return [Operation(row[0], f"{row[1]}/{row[2]}", Kind(row[3]), row[4], row[5]) for row in rows]
+            f"SELECT id, folder, name, kind, node, content, late FROM operation WHERE {where} ORDER BY id", values)
+        return [Operation(row[0], f"{row[1]}/{row[2]}", Kind(row[3]), row[4], row[5], row[6] == 1) for row in rows]
+
+
+def _first_below(folder: str, path: str) -> str:
+    """The name in the folder that leads to a path below it."""
+    return path[len(folder) + 1:].partition("/")[0]
