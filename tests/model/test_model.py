@@ -47,6 +47,7 @@ REGRESSIONS = [
     ("bucket", "edited-under-fire", 60089),  # (not at rest yet) a marker went, not the file beside it
     ("bucket", "everything", 90027),  # a deleted folder waited for what lay in its successor, and was asked for ever
     ("folders", "stale", 73021),  # moved while it was copied, both in doubt: taken for gone, the copy for a conflict
+    ("folders", "edited-under-fire", 20165),  # (of the account) deleted unseen in a folder whose rename was in doubt
     ("folders", "edited-under-fire", 60007),  # (not at rest yet) a folder came back, to be listed
 ]
 

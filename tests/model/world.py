@@ -289,7 +289,7 @@ class World:
             assert folders == self.account.folders, f"folders by themselves: {sorted(folders ^ self.account.folders)}"
 
     def _forgive_unlisted(self, path: str) -> None:
-        """Who deletes a folder that was never listed deletes what is in it, unseen."""
+        """Who deletes a folder that was never listed deletes what is in it, unseen; also where its rename is in doubt."""
         view = self.share.index.view()
         top = view.nodes.resolve(path)
         if top is None or not top.is_folder:
@@ -297,6 +297,7 @@ class World:
         for record in [top, *(record for record, _ in view.nodes.subtree(top.id))]:
             if record.is_folder and record.listed is None and record.synced_path is not None:
                 self._touch(record.synced_path)
+                self._touch(view.nodes.path(record.id) or record.synced_path)
 
     # -- the engine and the cache -------------------------------------------------------------------
 
