@@ -14,6 +14,8 @@ class StoreError(Exception):
     """
 
     retryable = False
+    is_over = True
+    """The store answered, or has not got all of the request: what it has not done by now, it never does."""
 
     def __init__(self, message: str, path: str | None = None) -> None:
         super().__init__(message, path)
@@ -63,10 +65,11 @@ class OutOfSpaceError(StoreError):
 class TemporaryError(StoreError):
     """The store could not be asked, or failed in a way that may pass: network, 5xx, timeout.
 
-    Whether the operation took effect is unknown.
+    Whether the operation took effect, or does yet, is unknown.
     """
 
     retryable = True
+    is_over = False
 
     def __init__(self, message: str, path: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, path)
@@ -76,7 +79,9 @@ class TemporaryError(StoreError):
 
 
 class RateLimitedError(TemporaryError):
-    """The store asks for fewer requests."""
+    """The store asks for fewer requests, and did nothing."""
+
+    is_over = True
 
 
 class PermanentError(StoreError):
@@ -84,6 +89,6 @@ class PermanentError(StoreError):
 
 
 class TransferInterruptedError(StoreError):
-    """The caller's interrupt event was set; nothing was published, as far as can be known."""
+    """The caller's interrupt event was set; nothing was published."""
 
     retryable = True

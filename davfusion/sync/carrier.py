@@ -191,10 +191,11 @@ class Carrier:
             result = self._performer.perform(step, interrupt)
         except _REFUSED as error:
             return self._refused(step, record.id, operations, error)
-        except OutOfSpaceError:
-            self._fullness.refused(record.size)
-            raise
         except StoreError as error:
+            if isinstance(error, OutOfSpaceError):
+                self._fullness.refused(record.size)
+            if error.is_over:
+                self._settler.note_over(operations)
             if error.retryable:
                 raise
             return self._park(record.id, error.message, operations)

@@ -31,6 +31,12 @@ class Settler:
         self._share = share
         self._index = share.index
         self._store = share.store
+        self._over: set[int] = set()
+        """Doubtful operations of this process whose request does not take effect any more if it has not."""
+
+    def note_over(self, operations: list[Operation]) -> None:
+        """What the store does not show of these when they are settled does not come late."""
+        self._over.update(operation.id for operation in operations)
 
     def settle(self, operations: list[Operation]) -> None:
         """Clear up the doubtful operations of one node. Raises StoreError when the store cannot be asked."""
@@ -44,6 +50,7 @@ class Settler:
             author = self._author(operation.path, shown, operation)
             unseen = self._unseen_above(operation.path) if operation.late and shown is None else None
             self._index.write(partial(self._record, operation=operation, shown=shown, author=author, unseen=unseen))
+            self._over.discard(operation.id)
 
     def reconsider(self, path: str, operations: list[Operation]) -> bool:
         """The store refused because of what is at `path`: take that in, then the node can be planned anew.
@@ -80,13 +87,20 @@ class Settler:
                 synced.removed(view, operation.path, folders=self._store.capabilities.folders)
             return
         if author != operation:
-            late.give_up(view, operation)
+            self._end(view, operation)
         if author is not None and shown is not None:
             self._record_ours(view, author, shown)
         elif unseen is not None:
             self._take_in(view, unseen.path, unseen, [])
         elif _is_news(shown, known):
             self._take_in_news(view, operation.path, shown, [operation])
+
+    def _end(self, view: View, operation: Operation) -> None:
+        """The store shows nothing of the operation."""
+        if operation.id in self._over:
+            view.operations.finish(operation.id, view.now())
+        else:
+            late.give_up(view, operation)
 
     def _record_ours(self, view: View, operation: Operation, shown: Metadata) -> None:
         view.operations.finish(operation.id, view.now())

@@ -174,6 +174,28 @@ def test_an_interrupted_write_leaves_the_old_file(plain, putter_of, after):
     assert plain.get_directory_listing("/") == ["/f"]
 
 
+class Turning(threading.Event):
+    """Is set from when it was looked at so often."""
+
+    def __init__(self, looks):
+        super().__init__()
+        self._looks = looks
+
+    def is_set(self):
+        self._looks -= 1
+        return self._looks < 0
+
+
+@pytest.mark.parametrize("looks", range(8))
+def test_a_write_is_interrupted_before_the_store_has_all_of_it_or_not_at_all(plain, looks):
+    try:
+        plain.store_fileobject(io.BytesIO(bytes(40_000)), "/f", interrupt=Turning(looks))
+    except TransferInterruptedError:
+        assert not plain.exists("/f")
+    else:
+        assert plain.get_file("/f") == bytes(40_000)
+
+
 @pytest.mark.parametrize("size", [5 * PIECE, len(LARGE)])
 def test_a_source_that_fails_leaves_the_old_file(plain, putter_of, size):
     putter_of(plain)("/f", b"old")

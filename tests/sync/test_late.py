@@ -9,6 +9,13 @@ import pytest
 
 from davfusion.cache.index import Kind
 from davfusion.cache.node import ROOT_ID
+from davfusion.store.errors import (
+    OutOfSpaceError,
+    RateLimitedError,
+    StoreError,
+    TemporaryError,
+    TransferInterruptedError,
+)
 from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.interface import Capabilities, Store
 from davfusion.store.memory import MemoryStore
@@ -27,15 +34,16 @@ class Slow(FaultyStore):
         super().__init__(inside, self._plan)
         self.inside = inside
         self._verb: str | None = None
+        self._held = LATE
 
-    def hold(self, verb: str) -> None:
-        self._verb = verb
+    def hold(self, verb: str, fault: Fault = LATE) -> None:
+        self._verb, self._held = verb, fault
 
     def _plan(self, call: Call) -> Fault | None:
         if call.verb != self._verb:
             return None
         self._verb = None
-        return LATE
+        return self._held
 
 
 class Careless(MemoryStore):
@@ -56,9 +64,9 @@ class Place:
     def __init__(self, office: Office, store: Slow, now: list[float]) -> None:
         self.office, self.share, self.store, self.inside, self._now = office, office.share, store, store.inside, now
 
-    def lose_sight_of(self, verb: str) -> None:
+    def lose_sight_of(self, verb: str, fault: Fault = LATE) -> None:
         """Carry what is to be carried; the next request of the kind is on its way, and nothing is seen of it."""
-        self.store.hold(verb)
+        self.store.hold(verb, fault)
         self.office.engine.run_due()
         assert self.share.index.view().operations.open(), f"{verb} was not asked"
         self.share.index.write(lambda view: view.nodes.hasten_failed(view.now()))
@@ -365,6 +373,25 @@ def test_a_folder_does_not_go_with_a_marker_that_was_not_needed(bucket_place: Pl
     assert place.tree() == {"/d": None}
     place.carry()
     place.assert_holds({"/d": None})
+
+
+# -- what is over --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RateLimitedError("Slow down"), TransferInterruptedError("The file changed"),
+                                   OutOfSpaceError("Full")])
+def test_what_is_over_does_not_come_late(place: Place, error: StoreError) -> None:
+    save(place.share, "/f", b"data")
+    place.lose_sight_of("store_fileobject", Fault(before=error))
+    place.look()
+    assert place.share.index.view().operations.late_on("/f") == []
+
+
+def test_what_nobody_knows_of_may_come_late(place: Place) -> None:
+    save(place.share, "/f", b"data")
+    place.lose_sight_of("store_fileobject", Fault(before=TemporaryError("Connection reset")))
+    place.look()
+    assert [operation.path for operation in place.share.index.view().operations.late_on("/f")] == ["/f"]
 
 
 # -- memory --------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ class Operations:
 
     def late(self, before: float, limit: int) -> list[Operation]:
         """Up to `limit` operations that were given up before a time, may take effect yet and are not in doubt."""
-        return self._many("late = 1 AND finished IS NOT NULL AND ended < ?", (before,))[:limit]
+        return self._many("late = 1 AND finished IS NOT NULL AND ended < ?", (before,), order="folder, name")[:limit]
 
     def forget_late(self, operation: int) -> None:
         """An operation that was given up does not take effect any more."""
@@ -209,9 +209,10 @@ class Operations:
     def _counter(self, name: str) -> int:
         return int(self._connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()[0])
 
-    def _many(self, where: str, values: tuple[object, ...]) -> list[Operation]:
+    def _many(self, where: str, values: tuple[object, ...], *, order: str = "id") -> list[Operation]:
         rows = self._connection.execute(
-            f"SELECT id, folder, name, kind, node, content, late FROM operation WHERE {where} ORDER BY id", values)
+            f"SELECT id, folder, name, kind, node, content, late FROM operation WHERE {where} ORDER BY {order}",
+            values)
         return [Operation(row[0], f"{row[1]}/{row[2]}", Kind(row[3]), row[4], row[5], row[6] == 1) for row in rows]
 
 

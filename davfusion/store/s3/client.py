@@ -208,10 +208,11 @@ class _Body(io.BytesIO):
 
     def __init__(self, data: bytes, path: str, interrupt: threading.Event | None) -> None:
         super().__init__(data)
-        self._path, self._interrupt = path, interrupt
+        self._path, self._interrupt, self._size = path, interrupt, len(data)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        check_interrupt(self._interrupt, self._path)
+        if self.tell() < self._size:  # all of it is a request that the store may act upon
+            check_interrupt(self._interrupt, self._path)
         return super().read(size)
 
 
