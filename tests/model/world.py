@@ -289,7 +289,7 @@ class World:
             assert folders == self.account.folders, f"folders by themselves: {sorted(folders ^ self.account.folders)}"
 
     def _forgive_unlisted(self, path: str) -> None:
-        """Who deletes a folder that was never listed deletes what is in it, unseen; also where its rename is in doubt."""
+        """Who deletes a folder that was never listed deletes what is in it, unseen, wherever its rename has got to."""
         view = self.share.index.view()
         top = view.nodes.resolve(path)
         if top is None or not top.is_folder:
