@@ -109,6 +109,15 @@ class Place:
         assert self.tree() == expected
         assert stored(self.inside) == expected
 
+    def deliver(self, expected: dict[str, bytes | None], *, removes: bool = False) -> None:
+        """The late request comes; clients see what is expected all the time, and in the end the store has it."""
+        self.store.deliver()
+        assert (stored(self.inside) == {}) is removes
+        self.list_all()
+        assert self.tree() == expected
+        self.carry()
+        self.assert_holds(expected)
+
     def evict(self) -> None:
         self.share.space.evict(10**12)
 
@@ -143,11 +152,7 @@ def test_a_file_that_was_deleted_meanwhile_does_not_come_back(place: Place) -> N
     place.share.delete("/f")
     place.look()
     place.carry()
-    place.store.deliver()
-    place.list_all()
-    assert place.tree() == {}
-    place.carry()
-    place.assert_holds({})
+    place.deliver({})
 
 
 def test_a_folder_that_was_deleted_meanwhile_does_not_come_back(bucket_place: Place) -> None:
@@ -159,11 +164,7 @@ def test_a_folder_that_was_deleted_meanwhile_does_not_come_back(bucket_place: Pl
     place.lose_sight_of("store_fileobject")
     place.share.delete("/d")
     place.look()
-    place.store.deliver()
-    place.list_all()
-    assert place.tree() == {}
-    place.carry()
-    place.assert_holds({})
+    place.deliver({})
 
 
 def test_a_folder_that_went_meanwhile_is_not_brought_back_by_a_file(bucket_place: Place) -> None:
@@ -175,11 +176,7 @@ def test_a_folder_that_went_meanwhile_is_not_brought_back_by_a_file(bucket_place
     place.share.delete("/d")
     place.look()
     place.carry()
-    place.store.deliver()
-    place.list_all()
-    assert place.tree() == {}
-    place.carry()
-    place.assert_holds({})
+    place.deliver({})
 
 
 def test_a_version_that_was_replaced_meanwhile_is_no_conflict(place: Place) -> None:
@@ -199,11 +196,7 @@ def test_a_newer_version_is_not_replaced_by_a_late_one(make_office: MakeOffice) 
     save(place.share, "/f", b"other")
     place.carry()
     place.evict()
-    place.store.deliver()
-    place.list_all()
-    assert place.tree() == {"/f": b"other"}
-    place.carry()
-    place.assert_holds({"/f": b"other"})
+    place.deliver({"/f": b"other"})
 
 
 def test_of_two_late_versions_of_the_same_size_neither_is_somebody_elses(make_office: MakeOffice) -> None:
@@ -277,11 +270,7 @@ def test_a_folder_that_is_made_late_goes_again(place: Place) -> None:
     place.share.delete("/d")
     place.look()
     place.carry()
-    place.store.deliver()
-    place.list_all()
-    assert place.tree() == {}
-    place.carry()
-    place.assert_holds({})
+    place.deliver({})
 
 
 def test_a_folder_that_is_made_late_stays_where_somebody_put_a_file_into_it(place: Place) -> None:
@@ -317,12 +306,7 @@ def test_a_file_that_took_the_place_meanwhile_is_not_removed(place: Place) -> No
     save(place.share, "/f", b"new")
     place.carry()
     place.evict()
-    place.store.deliver()
-    assert stored(place.inside) == {}
-    place.list_all()
-    assert place.tree() == {"/f": b"new"}
-    place.carry()
-    place.assert_holds({"/f": b"new"})
+    place.deliver({"/f": b"new"}, removes=True)
 
 
 def test_a_file_that_was_moved_back_meanwhile_is_not_lost(bucket_place: Place) -> None:
@@ -347,12 +331,7 @@ def test_a_folder_that_took_the_place_meanwhile_is_not_removed(place: Place) -> 
     place.lose_sight_of("delete_empty_directory")
     place.share.make_folder("/d")
     place.carry()
-    place.store.deliver()
-    assert stored(place.inside) == {}
-    place.list_all()
-    assert place.tree() == {"/d": None}
-    place.carry()
-    place.assert_holds({"/d": None})
+    place.deliver({"/d": None}, removes=True)
 
 
 def test_a_folder_does_not_go_with_a_marker_that_was_not_needed(bucket_place: Place) -> None:
@@ -367,12 +346,7 @@ def test_a_folder_does_not_go_with_a_marker_that_was_not_needed(bucket_place: Pl
     place.share.delete("/d/f")
     place.carry()
     assert f"/d/{MARKER}" in place.inside.objects  # type: ignore[attr-defined]
-    place.store.deliver()
-    assert stored(place.inside) == {}
-    place.list_all()
-    assert place.tree() == {"/d": None}
-    place.carry()
-    place.assert_holds({"/d": None})
+    place.deliver({"/d": None}, removes=True)
 
 
 # -- what is over --------------------------------------------------------------------------------------
