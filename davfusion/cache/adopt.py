@@ -78,8 +78,7 @@ def _appeared(view: View, folder: Record, name: str, shown: Metadata, occupant: 
     store_folder = synced.store_folder(folder.synced_path or "/")
     if found is Finding.JOIN and occupant is not None:
         view.nodes.update(occupant.id, synced_parent=folder.id, synced_folder=store_folder, synced_name=name,
-                          confirmed=int(not view.operations.may_come(shown.path)), listed=0, attempts=0, problem=None,
-                          parked=0)
+                          confirmed=_is_sure(view, shown), listed=0, attempts=0, problem=None, parked=0)
         return
     if occupant is not None:
         _step_aside(view, occupant)
@@ -87,14 +86,13 @@ def _appeared(view: View, folder: Record, name: str, shown: Metadata, occupant: 
     view.nodes.insert(
         folder=int(shown.is_dir), parent=folder.id, name=name, content=content, modified=shown.modified,
         created=shown.modified, synced_parent=folder.id, synced_folder=store_folder, synced_name=name,
-        synced_content=content, synced_version=shown.version, confirmed=1, due=view.now())
+        synced_content=content, synced_version=shown.version, confirmed=_is_sure(view, shown), due=view.now())
 
 
 def _changed(view: View, folder: Record, name: str, shown: Metadata, known: Record, occupant: Record | None,
              found: Finding) -> None:
     if found is Finding.CONFIRM:
-        if not view.operations.may_come(shown.path):
-            view.nodes.update(known.id, confirmed=1)
+        view.nodes.update(known.id, confirmed=_is_sure(view, shown))
         return
     if found is Finding.REWRITE:
         log.warning("write lost by the store", extra={"path": known.synced_path})
@@ -109,7 +107,12 @@ def _changed(view: View, folder: Record, name: str, shown: Metadata, known: Reco
     content = view.contents.insert(size=shown.bytes, used=view.now())
     view.nodes.update(
         known.id, content=content, synced_content=content, synced_version=shown.version, modified=shown.modified,
-        media_type=None, confirmed=1, attempts=0, problem=None, parked=0)
+        media_type=None, confirmed=_is_sure(view, shown), attempts=0, problem=None, parked=0)
+
+
+def _is_sure(view: View, shown: Metadata) -> int:
+    """Whether what the store shows stays, as far as we have a hand in it: no late write of ours may strike there."""
+    return int(not view.operations.may_come(shown.path))
 
 
 def _gone(view: View, known: Record, found: Finding) -> None:
@@ -121,10 +124,15 @@ def _gone(view: View, known: Record, found: Finding) -> None:
     if found in (Finding.KEEP, Finding.REWRITE):
         synced.unsync(view, known)
         return
-    if found is Finding.REMOVE:
+    if found is Finding.REMOVE and not _can_be_copied_again(view, known):
         view.nodes.remove(known.id)
         return
     synced.unsync(view, known)
+
+
+def _can_be_copied_again(view: View, record: Record) -> bool:
+    """The store has not surely shown the file, whose bytes are not here, and has them at another place, too."""
+    return not record.confirmed and any(holder.id != record.id for holder in view.nodes.holders(record.content or 0))
 
 
 def _folder_gone(view: View, known: Record) -> None:
@@ -134,7 +142,7 @@ def _folder_gone(view: View, known: Record) -> None:
     local = view.nodes.get(known.id)
     if local is None:
         return
-    gone = {record.id for record in [known, *below] if _unchanged(record)}
+    gone = {record.id for record in [known, *below] if _unchanged(view, record)}
     inside = [record for record, _ in view.nodes.subtree(known.id)]
     for record in reversed(inside):
         if record.id in gone and not view.nodes.has_children(record.id):
@@ -145,13 +153,15 @@ def _folder_gone(view: View, known: Record) -> None:
         _drop_if_lost(view, record)
 
 
-def _unchanged(record: Record) -> bool:
+def _unchanged(view: View, record: Record) -> bool:
     if record.is_folder:
         return record.confirmed
     if record.content != record.synced_content:
         return False
     moved = record.parent != record.synced_parent or record.local_name != record.synced_name
-    return not record.whole or (record.confirmed and not moved)
+    if not record.whole:
+        return not _can_be_copied_again(view, record)
+    return record.confirmed and not moved
 
 
 def _drop_if_lost(view: View, before: Record) -> None:

@@ -25,11 +25,15 @@ def give_up(view: View, operation: Operation) -> None:
         view.nodes.update(known.id, confirmed=0)
 
 
-def has_come(view: View, path: str, shown: Metadata | None) -> bool:
-    """Whether what the store shows at a path may be the work of a late write: that one is in doubt again then."""
+def has_come(view: View, path: str, shown: Metadata | None, *, other_than: int = 0) -> bool:
+    """Whether what the store shows at a path may be the work of a late write: that one is in doubt again then.
+
+    `other_than` is an operation of which it is known that it is not.
+    """
     if shown is None:
         return False
-    suspects = _makers(view, path) if shown.is_dir else _writers(view, path, shown)
+    found = _makers(view, path) if shown.is_dir else _writers(view, path, shown)
+    suspects = [operation for operation in found if operation.id != other_than]
     for operation in suspects:
         view.operations.doubt_again(operation.id)
     return bool(suspects)
@@ -38,9 +42,9 @@ def has_come(view: View, path: str, shown: Metadata | None) -> bool:
 def forget(view: View, operation: Operation, shown: Metadata | None, *, folders: bool) -> None:
     """The store was asked for the last time about a late write: it has come now, or does not come any more.
 
-    `folders`: the store has folders of their own.
+    `folders`: the store has folders of their own. While another write is open there it is left for the next time.
     """
-    if has_come(view, operation.path, shown):
+    if view.operations.open_near(operation.path) or has_come(view, operation.path, shown):
         return
     known = view.nodes.at_store(*synced.place_of(operation.path))
     if operation.kind is Kind.MAKE and not folders and known is not None:

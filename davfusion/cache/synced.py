@@ -234,6 +234,7 @@ def _settle_folders(view: View, parent: int, folder: str) -> None:
         if owner is not None and owner.id != record.id and view.nodes.path(owner.id) is not None:
             return  # moved elsewhere since the step was planned: the folder there is another one's
         if owner is not None and not owner.is_folder:
+            view.nodes.update(record.id, scattered=1)
             return  # a file's object has the folder's key still, and is to go first
         if record.synced_path is None:
             marker = _marker_of(view, owner, folder)

@@ -383,8 +383,9 @@ def _leave_folder(view: View, path: str, operations: list[Operation]) -> None:
     for operation in operations:
         view.operations.finish(operation.id, view.now())
     folder = view.nodes.at_store(*synced.place_of(path))
-    if folder is not None and not view.operations.open_near(path):
-        view.nodes.relist(revive(view, folder).id)
+    if folder is None or view.nodes.path(folder.id) is not None or view.operations.open_near(path):
+        return
+    view.nodes.relist(revive(view, folder).id)
 
 
 def _recorded(view: View, step: StoreStep, record: Record, operations: list[Operation], result: Metadata | None,

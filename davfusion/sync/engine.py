@@ -289,9 +289,10 @@ class Engine:
             self._queue.defer(node, min(record.due, self._breaker.opens_at() or record.due))
 
     def _requeue_doubtful(self) -> None:
-        """Doubtful operations of nodes that are not dirty are nobody's next step: settle them too."""
+        """Doubtful operations of nodes that are not dirty, or not soon due, are nobody's next step: settle them too."""
         view = self._index.view()
-        for node in {operation.node for operation in view.operations.open()} - self._queue.active:
-            record = view.nodes.get(node)
-            if record is None or not record.dirty:
-                self._queue.want(node)
+        for operation in view.operations.open():
+            record = view.nodes.get(operation.node)
+            nobodys = record is None or not record.dirty or record.parked or operation.late
+            if nobodys and operation.node not in self._queue.active:
+                self._queue.want(operation.node)

@@ -91,8 +91,8 @@ class Settler:
         if author is not None and shown is not None:
             self._record_ours(view, author, shown)
         elif unseen is not None:
-            self._take_in(view, unseen.path, unseen, [])
-        elif _is_news(shown, known):
+            self._take_in_unseen(view, unseen)
+        elif _is_news(shown, known) and not _is_being_written(view, operation):
             self._take_in_news(view, operation.path, shown, [operation])
 
     def _end(self, view: View, operation: Operation) -> None:
@@ -104,6 +104,9 @@ class Settler:
 
     def _record_ours(self, view: View, operation: Operation, shown: Metadata) -> None:
         view.operations.finish(operation.id, view.now())
+        known = view.nodes.at_store(*synced.place_of(operation.path))
+        if known is not None and known.is_folder is not shown.is_dir:
+            self._take_in(view, operation.path, None, [])  # what had the key before is gone
         if operation.late and self._store.capabilities.folders:
             self._note_folders_above(view, operation.path)
         record = view.nodes.get(operation.node)
@@ -127,9 +130,15 @@ class Settler:
         self._note_folders_above(view, above)
         synced.made_folder(view, 0, path=above, parent=self._parent_for(view, above, None), marker=None, folders=True)
 
+    def _take_in_unseen(self, view: View, folder: Metadata) -> None:
+        """The folder may be another late write's, which will tell."""
+        if not view.operations.open_near(folder.path):
+            self._take_in(view, folder.path, folder, [])
+
     def _take_in_news(self, view: View, path: str, shown: Metadata | None, operations: list[Operation]) -> None:
         """Take in what is at a path; a folder may be there only because something of ours came late."""
-        if shown is None or not shown.is_dir or not late.has_come(view, path, shown):
+        settled = operations[0].id if operations else 0
+        if shown is None or not shown.is_dir or not late.has_come(view, path, shown, other_than=settled):
             self._take_in(view, path, shown, operations)
 
     def _take_in(self, view: View, path: str, shown: Metadata | None, operations: list[Operation]) -> None:
@@ -226,10 +235,17 @@ class Settler:
             return False
         known = self._index.view().nodes.at_store(*synced.place_of(operation.path))
         if operation.kind is Kind.MAKE:
-            return shown.is_dir and not (operation.late and known is not None)
+            return shown.is_dir and not (operation.late and (_is_folder(known) or self._has_members(operation.path)))
         if shown.is_dir or (known is not None and known.synced_version == shown.version):
             return False
         return self._same_bytes(operation, shown)
+
+    def _has_members(self, folder: str) -> bool:
+        """Where somebody put something into a folder, it is theirs, too."""
+        try:
+            return any(page for page in self._store.list_pages(folder))
+        except NotFoundError:
+            return False
 
     def _same_bytes(self, operation: Operation, shown: Metadata) -> bool:
         content = self._index.view().contents.get(operation.content or 0)
@@ -275,6 +291,12 @@ def _is_folder(record: Record | None) -> bool:
 def _is_cleared(shown: Metadata | None, known: Record | None) -> bool:
     """Nothing is there any more, or a folder in the place of the file that went."""
     return shown is None or (shown.is_dir and known is not None and not known.is_folder)
+
+
+def _is_being_written(view: View, operation: Operation) -> bool:
+    """Whether another write is open on the path, which will tell what is there."""
+    return any(other.id != operation.id and other.kind in (Kind.WRITE, Kind.MAKE)
+               for other in view.operations.open_on(operation.path))
 
 
 def _is_news(shown: Metadata | None, known: Record | None) -> bool:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from davfusion.store.interface import Store
+from davfusion.store.memory import MemoryStore
+from tests.model.bucket import Bucket
+from tests.sync.place import Place, make
 from tests.sync.world import Office
 
 MakeOffice = Callable[..., Office]
@@ -25,3 +28,18 @@ def make_office(tmp_path: Path) -> Iterator[MakeOffice]:
     yield make
     for office in opened:
         office.close()
+
+
+@pytest.fixture(params=["folders", "bucket"])
+def inside(request: pytest.FixtureRequest) -> Store:
+    return MemoryStore() if request.param == "folders" else Bucket()
+
+
+@pytest.fixture
+def place(make_office: MakeOffice, inside: Store) -> Place:
+    return make(make_office, inside)
+
+
+@pytest.fixture
+def bucket_place(make_office: MakeOffice) -> Place:
+    return make(make_office, Bucket())

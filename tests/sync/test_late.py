@@ -1,147 +1,30 @@
-"""Requests that take effect after somebody looked and saw nothing of them: their process died, or did not wait."""
+"""Requests that take effect after somebody looked and saw nothing of them: their process died, or did not wait.
+
+What they wrote is ours, whatever was decided since.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import io
+import threading
 
 import pytest
 
 from davfusion.cache.index import Kind
-from davfusion.cache.node import ROOT_ID
 from davfusion.store.errors import (
     OutOfSpaceError,
+    PermissionDeniedError,
     RateLimitedError,
     StoreError,
     TemporaryError,
     TransferInterruptedError,
 )
-from davfusion.store.faults import Call, Fault, FaultyStore
-from davfusion.store.interface import Capabilities, Store
-from davfusion.store.memory import MemoryStore
+from davfusion.store.faults import Fault
+from davfusion.store.interface import Metadata
 from davfusion.sync.upkeep import LATE_MEMORY
-from tests.model.bucket import MARKER, Bucket
 from tests.sync.conftest import MakeOffice
-from tests.sync.world import Office, save, stored
-
-LATE = Fault(late=True)
-
-
-class Slow(FaultyStore):
-    """The next request of a kind comes late."""
-
-    def __init__(self, inside: Store) -> None:
-        super().__init__(inside, self._plan)
-        self.inside = inside
-        self._verb: str | None = None
-        self._held = LATE
-
-    def hold(self, verb: str, fault: Fault = LATE) -> None:
-        self._verb, self._held = verb, fault
-
-    def _plan(self, call: Call) -> Fault | None:
-        if call.verb != self._verb:
-            return None
-        self._verb = None
-        return self._held
-
-
-class Careless(MemoryStore):
-    """Takes whatever comes, also where it should look first."""
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return dataclasses.replace(super().capabilities, conditional_write=False)
-
-    def store_fileobject(self, fileobject, path, *, condition=None, modified=None,  # type: ignore[no-untyped-def]
-                         interrupt=None):
-        return super().store_fileobject(fileobject, path, modified=modified, interrupt=interrupt)
-
-
-class Place:
-    """A share whose engine and listings are run by hand."""
-
-    def __init__(self, office: Office, store: Slow, now: list[float]) -> None:
-        self.office, self.share, self.store, self.inside, self._now = office, office.share, store, store.inside, now
-
-    def lose_sight_of(self, verb: str, fault: Fault = LATE) -> None:
-        """Carry what is to be carried; the next request of the kind is on its way, and nothing is seen of it."""
-        self.store.hold(verb, fault)
-        self.office.engine.run_due()
-        assert self.share.index.view().operations.open(), f"{verb} was not asked"
-        self.share.index.write(lambda view: view.nodes.hasten_failed(view.now()))
-
-    def look(self) -> None:
-        """See that the request has no effect, before anything else is done."""
-        self.office.engine.run_due(limit=1)
-        assert not self.share.index.view().operations.open(), "still in doubt"
-
-    def carry(self, seconds: float = 0.0) -> None:
-        """Time passes, and all is carried, listed and carried again."""
-        self._now[0] += seconds
-        for _ in range(4):
-            self.share.index.write(lambda view: view.nodes.hasten_failed(view.now()))
-            self.office.engine.run_due()
-            self.list_all()
-        self.office.carry_all()
-
-    def list_all(self) -> None:
-        pending = [ROOT_ID]
-        while pending:
-            folder = pending.pop()
-            record = self.share.index.view().nodes.get(folder)
-            if record is not None and record.is_synced:
-                self.share.lister.refresh(folder)
-                pending += [child.id for child in self.share.index.view().nodes.children(folder) if child.is_folder]
-
-    def tree(self) -> dict[str, bytes | None]:
-        """What clients see, without asking the store."""
-        found: dict[str, bytes | None] = {}
-        view = self.share.index.view()
-        for record, path in list(view.nodes.subtree(ROOT_ID)):
-            found[path] = None
-            if not record.is_folder:
-                with self.share.open(view.node(record, path)) as reader:
-                    found[path] = reader.read()
-        return found
-
-    def assert_holds(self, expected: dict[str, bytes | None]) -> None:
-        assert self.tree() == expected
-        assert stored(self.inside) == expected
-
-    def deliver(self, expected: dict[str, bytes | None], *, removes: bool = False) -> None:
-        """The late request comes; clients see what is expected all the time, and in the end the store has it."""
-        self.store.deliver()
-        assert (stored(self.inside) == {}) is removes
-        self.list_all()
-        assert self.tree() == expected
-        self.carry()
-        self.assert_holds(expected)
-
-    def evict(self) -> None:
-        self.share.space.evict(10**12)
-
-
-@pytest.fixture(params=["folders", "bucket"])
-def inside(request: pytest.FixtureRequest) -> Store:
-    return MemoryStore() if request.param == "folders" else Bucket()
-
-
-@pytest.fixture
-def place(make_office: MakeOffice, inside: Store) -> Place:
-    return make(make_office, inside)
-
-
-@pytest.fixture
-def bucket_place(make_office: MakeOffice) -> Place:
-    return make(make_office, Bucket())
-
-
-def make(make_office: MakeOffice, inside: Store) -> Place:
-    now = [1_000_000.0]
-    store = Slow(inside)
-    return Place(make_office(store, clock=lambda: now[0]), store, now)
-
+from tests.sync.place import CONFLICT, Careless, Place, make
+from tests.sync.world import save
 
 # -- uploads -------------------------------------------------------------------------------------------
 
@@ -261,6 +144,77 @@ def test_a_folder_that_somebody_else_made_at_its_place_is_theirs(bucket_place: P
     place.assert_holds({"/d": None, "/d/other": b"theirs"})
 
 
+def test_of_two_that_were_on_their_way_one_alone_brings_no_folder_back(place: Place) -> None:
+    for comes in (0, 1):
+        place.share.make_folder("/d")
+        place.carry()
+        save(place.share, "/d/f", b"one")
+        place.lose_sight_of("store_fileobject")
+        save(place.share, "/d/g", b"another")
+        place.lose_sight_of("store_fileobject")
+        place.share.delete("/d")
+        place.carry()
+        place.store.forget_all_but(comes)
+        place.deliver({})
+        place.carry(LATE_MEMORY + 1)
+
+
+def test_a_file_saved_anew_after_ten_minutes_is_no_conflict_with_a_late_one(place: Place) -> None:
+    """The old one is looked for the last time while nobody knows yet what became of the new one."""
+    save(place.share, "/f", b"one")
+    place.lose_sight_of("store_fileobject")
+    place.share.delete("/f")
+    place.look()
+    place.carry()
+    place.wait(LATE_MEMORY + 1)
+    save(place.share, "/f", b"two")
+    place.lose_sight_of("store_fileobject", Fault(after=TemporaryError("The answer was lost")))
+    place.office.engine.tidy()
+    place.carry()
+    place.assert_holds({"/f": b"two"})
+
+
+def test_a_file_that_is_being_saved_is_no_conflict_with_a_late_one(place: Place) -> None:
+    """Housekeeping and another worker come between the effect of an upload and its answer."""
+    save(place.share, "/f", b"one")
+    place.lose_sight_of("store_fileobject")
+    old = place.office.record("/f").id
+    place.share.delete("/f")
+    place.look()
+    place.carry()
+    place.wait(LATE_MEMORY + 1)
+    save(place.share, "/f", b"two")
+    engine, upload = place.office.engine, place.inside.store_fileobject
+
+    def meanwhile(*arguments: object, **options: object) -> Metadata:
+        written = upload(*arguments, **options)  # type: ignore[arg-type]
+        engine._upkeep.forget_late(threading.Event())
+        engine._carrier.carry(old, threading.Event())
+        return written
+
+    place.inside.store_fileobject = meanwhile  # type: ignore[method-assign, assignment]
+    engine.run_due()
+    place.inside.store_fileobject = upload  # type: ignore[method-assign]
+    place.carry()
+    place.assert_holds({"/f": b"two"})
+
+
+def test_a_parked_file_does_not_keep_its_late_one_in_doubt(bucket_place: Place) -> None:
+    place = bucket_place
+    save(place.share, "/f", b"data")
+    place.lose_sight_of("store_fileobject")
+    place.look()
+    place.store.hold("store_fileobject", Fault(before=PermissionDeniedError("No")))
+    place.office.engine.run_due()
+    assert place.office.record("/f").parked
+    place.store.deliver()
+    place.list_all()
+    assert place.share.index.view().operations.open()
+    place.office.engine._requeue_doubtful()
+    place.office.engine.run_due()
+    assert not place.share.index.view().operations.open()
+
+
 # -- folders -------------------------------------------------------------------------------------------
 
 
@@ -285,6 +239,68 @@ def test_a_folder_that_is_made_late_stays_where_somebody_put_a_file_into_it(plac
     place.assert_holds({"/d": None, "/d/other": b"theirs"})
 
 
+def test_a_folder_that_somebody_else_put_in_the_place_of_our_file_is_theirs(place: Place) -> None:
+    place.share.make_folder("/d")
+    place.lose_sight_of("keep_directory")
+    place.share.delete("/d")
+    place.look()
+    save(place.share, "/d", b"a file")
+    place.carry()
+    place.inside.delete("/d", is_dir=False)
+    place.inside.store_fileobject(io.BytesIO(b"theirs"), "/d/other")
+    place.carry()
+    place.assert_holds({"/d": None, "/d/other": b"theirs", CONFLICT: b"a file"})
+
+
+def test_what_somebody_put_into_a_deleted_folder_with_something_late_in_it_stays(place: Place) -> None:
+    place.share.make_folder("/d")
+    save(place.share, "/d/a", b"a")
+    place.carry()
+    save(place.share, "/d/f", b"data")
+    place.lose_sight_of("store_fileobject")
+    place.share.delete("/d")
+    place.inside.store_fileobject(io.BytesIO(b"theirs"), "/d/other")
+    place.store.deliver()
+    place.carry()
+    place.assert_holds({"/d": None, "/d/other": b"theirs"})
+
+
+def test_a_folder_that_comes_where_our_file_was_removed_late_goes_again(bucket_place: Place) -> None:
+    place = bucket_place
+    place.share.make_folder("/d")
+    place.lose_sight_of("keep_directory")
+    made = place.store.take()
+    place.share.delete("/d")
+    place.look()
+    save(place.share, "/d", b"old")
+    place.carry()
+    place.share.delete("/d")
+    place.lose_sight_of("delete")
+    save(place.share, "/d", b"new")
+    place.carry()
+    place.store.deliver()
+    made()
+    place.list_all()
+    assert place.office.engine.run_due(limit=2000) < 2000
+    place.carry()
+    place.assert_holds({"/d": b"new"})
+
+
+def test_a_folder_that_comes_where_somebody_had_a_file_leaves_no_file_without_bytes(place: Place) -> None:
+    place.share.make_folder("/d")
+    place.lose_sight_of("keep_directory")
+    place.share.delete("/d")
+    place.look()
+    place.carry()
+    place.inside.store_fileobject(io.BytesIO(b"theirs"), "/d")
+    place.list_all()
+    place.inside.delete("/d", is_dir=False)
+    place.store.deliver()
+    place.list_all()
+    place.carry()
+    place.assert_holds({})
+
+
 def test_a_folder_that_was_renamed_meanwhile_is_one_folder(place: Place) -> None:
     place.share.make_folder("/d")
     place.lose_sight_of("keep_directory")
@@ -293,60 +309,6 @@ def test_a_folder_that_was_renamed_meanwhile_is_one_folder(place: Place) -> None
     place.store.deliver()
     place.carry()
     place.assert_holds({"/e": None})
-
-
-# -- removals ------------------------------------------------------------------------------------------
-
-
-def test_a_file_that_took_the_place_meanwhile_is_not_removed(place: Place) -> None:
-    save(place.share, "/f", b"old")
-    place.carry()
-    place.share.delete("/f")
-    place.lose_sight_of("delete")
-    save(place.share, "/f", b"new")
-    place.carry()
-    place.evict()
-    place.deliver({"/f": b"new"}, removes=True)
-
-
-def test_a_file_that_was_moved_back_meanwhile_is_not_lost(bucket_place: Place) -> None:
-    """Its bytes are in the store only, where they are about to be removed."""
-    place = bucket_place
-    save(place.share, "/f", b"data")
-    place.carry()
-    place.evict()
-    place.share.move("/f", "/g", overwrite=True)
-    place.lose_sight_of("delete")
-    place.share.move("/g", "/f", overwrite=True)
-    place.carry()
-    place.store.deliver()
-    place.carry()
-    place.assert_holds({"/f": b"data"})
-
-
-def test_a_folder_that_took_the_place_meanwhile_is_not_removed(place: Place) -> None:
-    place.share.make_folder("/d")
-    place.carry()
-    place.share.delete("/d")
-    place.lose_sight_of("delete_empty_directory")
-    place.share.make_folder("/d")
-    place.carry()
-    place.deliver({"/d": None}, removes=True)
-
-
-def test_a_folder_does_not_go_with_a_marker_that_was_not_needed(bucket_place: Place) -> None:
-    place = bucket_place
-    place.share.make_folder("/d")
-    place.carry()
-    save(place.share, "/d/f", b"data")
-    place.carry()
-    place.store.hold("delete_empty_directory")
-    with pytest.raises(Exception, match="later"):
-        place.office.engine.tidy()
-    place.share.delete("/d/f")
-    place.carry()
-    assert f"/d/{MARKER}" in place.inside.objects  # type: ignore[attr-defined]
-    place.deliver({"/d": None}, removes=True)
 
 
 # -- what is over --------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from davfusion.cache.share import CacheSettings, Share
 from davfusion.store.errors import TemporaryError
 from davfusion.sync.engine import Engine
 from tests.model.bucket import MARKER, Bucket
+from tests.sync.place import Place
+from tests.sync.world import save
 
 
 @pytest.fixture
@@ -58,6 +60,38 @@ def test_a_folder_that_takes_the_place_of_a_file_in_it_is_alone_there(share: Sha
     share.lister.refresh(ROOT_ID)
     assert [node.name for node in share.children(share.find("/"))] == ["a"]
     assert share.find("/a").is_folder
+
+
+def test_a_file_that_moved_into_a_folder_of_its_name_goes_on_with_it(bucket_place: Place) -> None:
+    place = bucket_place
+    save(place.share, "/a", b"A")
+    place.carry()
+    place.share.move("/a", "/b", overwrite=False)
+    place.share.make_folder("/a")
+    place.share.move("/b", "/a/file", overwrite=False)
+    _carry_until_there(place, "/a/file")
+    place.share.move("/a", "/c", overwrite=False)
+    place.carry()
+    place.assert_holds({"/c": None, "/c/file": b"A"})
+
+
+def test_a_folder_that_takes_the_name_of_a_file_in_it_for_a_while_loses_nothing(bucket_place: Place) -> None:
+    place = bucket_place
+    save(place.share, "/a", b"A")
+    place.share.make_folder("/x")
+    save(place.share, "/x/1", b"1")
+    place.carry()
+    place.share.move("/a", "/x/a", overwrite=False)
+    place.share.move("/x", "/a", overwrite=False)
+    _carry_until_there(place, "/a/a")
+    place.share.move("/a", "/x", overwrite=False)
+    place.carry()
+    place.assert_holds({"/x": None, "/x/1": b"1", "/x/a": b"A"})
+
+
+def _carry_until_there(place: Place, path: str) -> None:
+    while not place.inside.exists(path):
+        assert place.office.engine.run_due(limit=1)
 
 
 def test_a_folder_that_was_renamed_does_not_go_with_its_last_member(share: Share, bucket: Bucket) -> None:
