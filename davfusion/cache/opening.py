@@ -18,8 +18,9 @@ from davfusion.store.errors import TemporaryError
 
 log = logging.getLogger("davfusion.cache.opening")
 
-ATTEMPTS = 5
-"""Times that a content is opened anew because it was evicted meanwhile."""
+ATTEMPTS = 50
+"""Times that a content is opened anew because it was evicted meanwhile. Each takes milliseconds, and whoever evicts all
+the time wins about every second one."""
 
 
 class Opener:
