@@ -78,6 +78,7 @@ def _appeared(view: View, folder: Record, name: str, shown: Metadata, occupant: 
     store_folder = synced.store_folder(folder.synced_path or "/")
     if found is Finding.JOIN and occupant is not None:
         view.nodes.update(occupant.id, synced_parent=folder.id, synced_folder=store_folder, synced_name=name,
+                          synced_version=synced.MARKER_OF_OTHERS,
                           confirmed=_is_sure(view, shown), listed=0, attempts=0, problem=None, parked=0)
         return
     if occupant is not None:
@@ -86,7 +87,8 @@ def _appeared(view: View, folder: Record, name: str, shown: Metadata, occupant: 
     view.nodes.insert(
         folder=int(shown.is_dir), parent=folder.id, name=name, content=content, modified=shown.modified,
         created=shown.modified, synced_parent=folder.id, synced_folder=store_folder, synced_name=name,
-        synced_content=content, synced_version=shown.version, confirmed=_is_sure(view, shown), due=view.now())
+        synced_content=content, synced_version=synced.MARKER_OF_OTHERS if shown.is_dir else shown.version,
+        confirmed=_is_sure(view, shown), due=view.now())
 
 
 def _changed(view: View, folder: Record, name: str, shown: Metadata, known: Record, occupant: Record | None,

@@ -14,7 +14,9 @@ MARKER = "marker"
 """`synced_version` of a folder for which the store holds a marker of ours."""
 MARKER_IN_DOUBT = "marker in doubt"
 """The same where a marker may be there or not: nothing relies upon it, and it is removed with the folder."""
-_MARKED = (MARKER, MARKER_IN_DOUBT)
+MARKER_OF_OTHERS = "marker of others"
+"""The same of a folder that somebody else made: other programs put markers, too, which nobody sees in a listing."""
+_MARKED = (MARKER, MARKER_IN_DOUBT, MARKER_OF_OTHERS)
 
 REMEMBERED = 20
 """Replaced versions that are remembered of one file until a listing shows the last."""
@@ -64,7 +66,7 @@ def wrote_file(view: View, node: int, *, path: str, parent: int, content: int, v
 
 
 def may_have_marker(folder: Record) -> bool:
-    """Whether the store may hold a marker of ours for the folder."""
+    """Whether the store may hold a marker for the folder."""
     return folder.synced_version in _MARKED
 
 
@@ -109,13 +111,6 @@ def doubt_absence_of_marker(view: View, folder: Record) -> None:
     """A marker may have been put although nobody saw it; it is to be removed with the folder."""
     if folder.is_folder and not may_have_marker(folder):
         view.nodes.update(folder.id, synced_version=MARKER_IN_DOUBT)
-
-
-def marker_refused(view: View, path: str) -> None:
-    """The marker could not be removed, so it is there."""
-    folder = view.nodes.at_store(*place_of(path))
-    if folder is not None and may_have_marker(folder):
-        view.nodes.update(folder.id, synced_version=MARKER)
 
 
 def marker_removed(view: View, path: str) -> None:

@@ -238,6 +238,11 @@ class FaultyStore(WrappedStore):
             self._change(fault, [directory],
                          lambda: super(FaultyStore, self).delete_empty_directory(directory))
 
+    def unkeep_directory(self, directory: str) -> None:
+        fault = self._fault("unkeep_directory", directory)
+        if not fault.lost:
+            self._change(fault, [directory], lambda: super(FaultyStore, self).unkeep_directory(directory))
+
     def duplicate(self, path_to_src: str, path_to_dest: str, *, if_version: str | None = None,
                   condition: Condition = None) -> Metadata:
         fault = self._fault("duplicate", path_to_dest)

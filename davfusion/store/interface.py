@@ -228,6 +228,14 @@ class Store(abc.ABC):
             raise ConflictError("The folder is not empty", directory)
         self.delete(directory, is_dir=True)
 
+    def unkeep_directory(self, directory: str) -> None:
+        """Have nothing keep a folder any more but what is in it: the contrary of `keep_directory`.
+
+        Where folders are implied, markers go, also those of other programs; whatever else is in it stays, and with it
+        the folder. Where folders exist on their own this is `delete_empty_directory`. Nothing there is success.
+        """
+        self.delete_empty_directory(directory)
+
     @abc.abstractmethod
     def duplicate(self, path_to_src: str, path_to_dest: str, *, if_version: str | None = None,
                   condition: Condition = None) -> Metadata:

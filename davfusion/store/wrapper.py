@@ -81,6 +81,10 @@ class WrappedStore(Store):
         with self.around("delete_empty_directory", directory):
             self._store.delete_empty_directory(directory)
 
+    def unkeep_directory(self, directory: str) -> None:
+        with self.around("unkeep_directory", directory):
+            self._store.unkeep_directory(directory)
+
     def duplicate(self, path_to_src: str, path_to_dest: str, *, if_version: str | None = None,
                   condition: Condition = None) -> Metadata:
         with self.around("duplicate", path_to_dest):

@@ -11,7 +11,6 @@ from functools import partial
 from davfusion.cache import synced
 from davfusion.cache.index import Kind, Record, View
 from davfusion.cache.share import Share
-from davfusion.store.errors import ConflictError
 
 BATCH = 200
 
@@ -52,16 +51,9 @@ class Markers:
         return operation
 
     def _remove(self, path: str, operation: int) -> None:
-        removed = self._has_removed(path)
+        self._store.unkeep_directory(path)
 
         def change(view: View) -> None:
             view.operations.finish(operation, view.now())
-            (synced.marker_removed if removed else synced.marker_refused)(view, path)
+            synced.marker_removed(view, path)
         self._index.write(change)
-
-    def _has_removed(self, path: str) -> bool:
-        try:
-            self._store.delete_empty_directory(path)
-        except ConflictError:
-            return False
-        return True

@@ -41,7 +41,7 @@ class Performer:
             case MoveFolder():
                 self._store.move(step.source, step.path, condition=IfAbsent())
             case DeleteFolder():
-                self._store.delete_empty_directory(step.path)
+                self._store.unkeep_directory(step.path)
         return None
 
     def _upload(self, step: Upload, interrupt: threading.Event) -> Metadata:

@@ -19,8 +19,8 @@ from tests.store.test_contract_reading import *  # noqa: F403
 from tests.store.test_contract_tree import *  # noqa: F403
 from tests.store.test_contract_writing import *  # noqa: F403
 
-WRITING = ("store_fileobject", "create_directory", "keep_directory", "delete", "delete_empty_directory", "duplicate",
-           "move")
+WRITING = ("store_fileobject", "create_directory", "keep_directory", "delete", "delete_empty_directory",
+           "unkeep_directory", "duplicate", "move")
 
 
 class Carried(WrappedStore):

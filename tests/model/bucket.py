@@ -99,7 +99,7 @@ class Bucket(Store):
             raise ConflictError("Another version", path)
         self.objects.pop(path, None)
 
-    def delete_empty_directory(self, directory) -> None:
+    def unkeep_directory(self, directory) -> None:
         self.objects.pop(f"{directory}/{MARKER}", None)
 
     def duplicate(self, path_to_src, path_to_dest, *, if_version=None, condition: Condition = None) -> Metadata:

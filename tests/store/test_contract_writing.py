@@ -1,5 +1,6 @@
 """The contract of writing, conditions and interruption, over every backend and wrapper."""
 
+import contextlib
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -297,6 +298,20 @@ def test_only_an_empty_folder_is_deleted_as_empty(store, put):
     store.delete_empty_directory("/never")
     assert not store.exists("/parent/empty")
     assert store.get_file("/full/f") == b"x"
+
+
+def test_a_folder_that_nothing_keeps_any_more_goes_when_it_is_empty(store, put):
+    store.keep_directory("/empty")
+    store.unkeep_directory("/empty")
+    store.unkeep_directory("/never")
+    assert not store.exists("/empty")
+    store.keep_directory("/full")
+    put("/full/f", b"x")
+    with contextlib.nullcontext() if not store.capabilities.folders else pytest.raises(ConflictError):
+        store.unkeep_directory("/full")
+    assert store.get_directory_listing("/full") == ["/full/f"]
+    store.delete("/full/f", is_dir=False)
+    assert store.exists("/full") is store.capabilities.folders
 
 
 def test_a_file_below_a_file_or_over_a_folder_is_refused_where_folders_exist(store, put):

@@ -121,6 +121,15 @@ def test_folders_of_other_tools_are_folders_and_go_with_a_delete(store, raw, buc
     assert store.is_dir("/moved/er")
 
 
+def test_nothing_keeps_a_folder_whoever_put_its_markers_and_whatever_is_in_it(store, raw, bucket):
+    members = {f"d/{name}" for name in ("!", "#1", "-a", "file", "sub/")}
+    for key in {"d/", *members}:
+        raw.put_object(Bucket=bucket, Key=key, Body=b"")
+    store.keep_directory("/d")
+    store.unkeep_directory("/d")
+    assert keys_in(raw, bucket) == members
+
+
 def test_a_marker_keeps_a_folder_and_is_never_seen(store, raw, bucket):
     store.create_directory("/d")
     assert keys_in(raw, bucket) == {f"d/{MARKER}"}

@@ -85,6 +85,7 @@ CHANGES = {
     "delete": (lambda store: store.delete("/f", is_dir=False), lambda store: not store.exists("/f")),
     "delete_empty_directory": (lambda store: store.delete_empty_directory("/e"),
                                lambda store: not store.exists("/e")),
+    "unkeep_directory": (lambda store: store.unkeep_directory("/e"), lambda store: not store.exists("/e")),
     "duplicate": (lambda store: store.duplicate("/f", "/g"), lambda store: store.exists("/g")),
     "move": (lambda store: store.move("/f", "/g"), lambda store: store.exists("/g")),
 }

@@ -42,7 +42,7 @@ def test_a_folder_that_took_the_place_meanwhile_is_not_removed(place: Place) -> 
     place.share.make_folder("/d")
     place.carry()
     place.share.delete("/d")
-    place.lose_sight_of("delete_empty_directory")
+    place.lose_sight_of("unkeep_directory")
     place.share.make_folder("/d")
     place.carry()
     place.deliver({"/d": None}, removes=True)
@@ -54,7 +54,7 @@ def test_a_folder_does_not_go_with_a_marker_that_was_not_needed(bucket_place: Pl
     place.carry()
     save(place.share, "/d/f", b"data")
     place.carry()
-    place.store.hold("delete_empty_directory")
+    place.store.hold("unkeep_directory")
     with pytest.raises(Exception, match="later"):
         place.office.engine.tidy()
     place.share.delete("/d/f")

@@ -121,15 +121,15 @@ def test_a_process_that_dies_while_a_marker_is_dropped_leaves_none_behind(share:
     engine.run_due()
     put(share, "/folder/file")
     engine.run_due()
-    remove = bucket.delete_empty_directory
+    remove = bucket.unkeep_directory
 
     def die(directory: str) -> None:
         raise Died
 
-    bucket.delete_empty_directory = die  # type: ignore[method-assign]
+    bucket.unkeep_directory = die  # type: ignore[method-assign]
     with pytest.raises(Died):
         engine.tidy()
-    bucket.delete_empty_directory = remove  # type: ignore[method-assign]
+    bucket.unkeep_directory = remove  # type: ignore[method-assign]
 
     share.delete("/folder")
     Engine(share).run_due()
@@ -143,16 +143,16 @@ def test_a_folder_whose_last_file_goes_while_its_marker_is_dropped_stays(share: 
     engine.run_due()
     put(share, "/folder/file")
     engine.run_due()
-    remove = bucket.delete_empty_directory
+    remove = bucket.unkeep_directory
 
     def meanwhile(directory: str) -> None:
         share.delete("/folder/file")
         engine.run_due()
         remove(directory)
 
-    bucket.delete_empty_directory = meanwhile  # type: ignore[method-assign]
+    bucket.unkeep_directory = meanwhile  # type: ignore[method-assign]
     engine.tidy()
-    bucket.delete_empty_directory = remove  # type: ignore[method-assign]
+    bucket.unkeep_directory = remove  # type: ignore[method-assign]
     engine.run_due()
     assert list(bucket.objects) == [f"/folder/{MARKER}"]
     assert share.find("/folder") is not None
@@ -183,16 +183,16 @@ def marked_with_a_file(share: Share) -> Engine:
 
 def test_a_folder_stays_whose_process_died_when_its_marker_was_gone(share: Share, bucket: Bucket) -> None:
     engine = marked_with_a_file(share)
-    remove = bucket.delete_empty_directory
+    remove = bucket.unkeep_directory
 
     def die(directory: str) -> None:
         remove(directory)
         raise Died
 
-    bucket.delete_empty_directory = die  # type: ignore[method-assign]
+    bucket.unkeep_directory = die  # type: ignore[method-assign]
     with pytest.raises(Died):
         engine.tidy()
-    bucket.delete_empty_directory = remove  # type: ignore[method-assign]
+    bucket.unkeep_directory = remove  # type: ignore[method-assign]
     assert list(bucket.objects) == ["/folder/file"]
 
     share.delete("/folder/file")
@@ -203,7 +203,7 @@ def test_a_folder_stays_whose_process_died_when_its_marker_was_gone(share: Share
 
 def test_a_marker_that_is_put_does_not_go_with_the_one_before_it(share: Share, bucket: Bucket) -> None:
     engine = marked_with_a_file(share)
-    remove = bucket.delete_empty_directory
+    remove = bucket.unkeep_directory
 
     def meanwhile(directory: str) -> None:
         share.delete("/folder/file")
@@ -211,10 +211,10 @@ def test_a_marker_that_is_put_does_not_go_with_the_one_before_it(share: Share, b
         remove(directory)
         raise Died
 
-    bucket.delete_empty_directory = meanwhile  # type: ignore[method-assign]
+    bucket.unkeep_directory = meanwhile  # type: ignore[method-assign]
     with pytest.raises(Died):
         engine.tidy()
-    bucket.delete_empty_directory = remove  # type: ignore[method-assign]
+    bucket.unkeep_directory = remove  # type: ignore[method-assign]
     Engine(share).run_due()
     assert list(bucket.objects) == [f"/folder/{MARKER}"]
     assert share.find("/folder") is not None
@@ -241,17 +241,17 @@ def test_a_folder_stays_whose_process_died_before_its_marker_was_there(share: Sh
 
 def test_a_marker_in_doubt_goes_when_it_is_not_needed(share: Share, bucket: Bucket) -> None:
     engine = marked_with_a_file(share)
-    remove = bucket.delete_empty_directory
+    remove = bucket.unkeep_directory
     asked: list[str] = []
 
     def fail(directory: str) -> None:
         asked.append(directory)
         raise TemporaryError("Connection reset", directory)
 
-    bucket.delete_empty_directory = fail  # type: ignore[method-assign]
+    bucket.unkeep_directory = fail  # type: ignore[method-assign]
     with pytest.raises(TemporaryError):
         engine.tidy()
-    bucket.delete_empty_directory = remove  # type: ignore[method-assign]
+    bucket.unkeep_directory = remove  # type: ignore[method-assign]
     assert asked == ["/folder"]
     share.move("/folder", "/moved", overwrite=False)
     engine.run_due()

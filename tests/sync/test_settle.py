@@ -248,7 +248,7 @@ def test_a_deleted_folder(make_office: MakeOffice, fault: Fault, inside: type[St
     office.share.make_folder("/d")
     office.carry_all()
     office.share.delete("/d")
-    store.arm("delete_empty_directory", fault)
+    store.arm("unkeep_directory", fault)
     stumble(office)
     go_on(office)
     assert stored(store.inside) == {}

@@ -267,6 +267,15 @@ class S3Store(Store):
         for key in keys:
             self._client.delete(key, directory)
 
+    def unkeep_directory(self, directory: str) -> None:
+        if not self._keys.holds(directory):
+            return
+        below, marker = self._keys.below(directory), self._keys.marker(directory)
+        if below in self._first_keys(directory, 1):
+            self._client.delete(below, directory)
+        if self._client.head(marker, directory) is not None:
+            self._client.delete(marker, directory)
+
     def duplicate(self, path_to_src: str, path_to_dest: str, *, if_version: str | None = None,
                   condition: Condition = None) -> Metadata:
         source = self.get_metadata(path_to_src)
