@@ -11,7 +11,7 @@ from davfusion.cache.node import ROOT_ID
 from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.interface import Capabilities, Store
 from davfusion.store.memory import MemoryStore
-from tests.sync.world import Office, stored
+from tests.sync.world import Office, save, stored
 
 if TYPE_CHECKING:
     from tests.sync.conftest import MakeOffice
@@ -74,6 +74,27 @@ class Place:
         self.office.engine.run_due()
         assert self.share.index.view().operations.open(), f"{verb} was not asked"
         self.share.index.write(lambda view: view.nodes.hasten_failed(view.now()))
+
+    def lose_upload(self, path: str, data: bytes, *, deleted: str) -> None:
+        """Nobody sees the upload of a file; the file, or a folder above it, is deleted."""
+        save(self.share, path, data)
+        self.lose_sight_of("store_fileobject")
+        self.share.delete(deleted)
+        self.look()
+
+    def lose_folder(self, path: str) -> None:
+        """Nobody sees how a folder is made, and it is deleted."""
+        self.share.make_folder(path)
+        self.lose_sight_of("keep_directory")
+        self.share.delete(path)
+        self.look()
+
+    def lose_removal(self, path: str) -> None:
+        """Nobody sees the removal of a file that was in the store."""
+        save(self.share, path, b"old")
+        self.carry()
+        self.share.delete(path)
+        self.lose_sight_of("delete")
 
     def look(self) -> None:
         """See that the request has no effect, before anything else is done."""

@@ -30,10 +30,7 @@ from tests.sync.world import save
 
 
 def test_a_file_that_was_deleted_meanwhile_does_not_come_back(place: Place) -> None:
-    save(place.share, "/f", b"data")
-    place.lose_sight_of("store_fileobject")
-    place.share.delete("/f")
-    place.look()
+    place.lose_upload("/f", b"data", deleted="/f")
     place.carry()
     place.deliver({})
 
@@ -43,10 +40,7 @@ def test_a_folder_that_was_deleted_meanwhile_does_not_come_back(bucket_place: Pl
     place.share.make_folder("/d")
     save(place.share, "/d/a", b"a")
     place.carry()
-    save(place.share, "/d/f", b"data")
-    place.lose_sight_of("store_fileobject")
-    place.share.delete("/d")
-    place.look()
+    place.lose_upload("/d/f", b"data", deleted="/d")
     place.deliver({})
 
 
@@ -54,10 +48,7 @@ def test_a_folder_that_went_meanwhile_is_not_brought_back_by_a_file(bucket_place
     place = bucket_place
     place.share.make_folder("/d")
     place.share.make_folder("/d/e")
-    save(place.share, "/d/e/f", b"data")
-    place.lose_sight_of("store_fileobject")
-    place.share.delete("/d")
-    place.look()
+    place.lose_upload("/d/e/f", b"data", deleted="/d")
     place.carry()
     place.deliver({})
 
@@ -119,10 +110,7 @@ def test_a_file_that_was_renamed_and_carried_meanwhile_is_one_file(place: Place)
 
 
 def test_what_somebody_else_wrote_at_its_place_is_theirs(place: Place) -> None:
-    save(place.share, "/f", b"our1")
-    place.lose_sight_of("store_fileobject")
-    place.share.delete("/f")
-    place.look()
+    place.lose_upload("/f", b"our1", deleted="/f")
     place.inside.store_fileobject(io.BytesIO(b"them"), "/f")
     place.carry()
     place.assert_holds({"/f": b"them"})
@@ -131,10 +119,7 @@ def test_what_somebody_else_wrote_at_its_place_is_theirs(place: Place) -> None:
 def test_a_folder_that_somebody_else_made_at_its_place_is_theirs(bucket_place: Place) -> None:
     place = bucket_place
     place.share.make_folder("/d")
-    save(place.share, "/d/f", b"data")
-    place.lose_sight_of("store_fileobject")
-    place.share.delete("/d")
-    place.look()
+    place.lose_upload("/d/f", b"data", deleted="/d")
     place.carry()
     place.inside.store_fileobject(io.BytesIO(b"theirs"), "/d/other")
     place.carry()
@@ -161,10 +146,7 @@ def test_of_two_that_were_on_their_way_one_alone_brings_no_folder_back(place: Pl
 
 def test_a_file_saved_anew_after_ten_minutes_is_no_conflict_with_a_late_one(place: Place) -> None:
     """The old one is looked for the last time while nobody knows yet what became of the new one."""
-    save(place.share, "/f", b"one")
-    place.lose_sight_of("store_fileobject")
-    place.share.delete("/f")
-    place.look()
+    place.lose_upload("/f", b"one", deleted="/f")
     place.carry()
     place.wait(LATE_MEMORY + 1)
     save(place.share, "/f", b"two")
@@ -219,19 +201,13 @@ def test_a_parked_file_does_not_keep_its_late_one_in_doubt(bucket_place: Place) 
 
 
 def test_a_folder_that_is_made_late_goes_again(place: Place) -> None:
-    place.share.make_folder("/d")
-    place.lose_sight_of("keep_directory")
-    place.share.delete("/d")
-    place.look()
+    place.lose_folder("/d")
     place.carry()
     place.deliver({})
 
 
 def test_a_folder_that_is_made_late_stays_where_somebody_put_a_file_into_it(place: Place) -> None:
-    place.share.make_folder("/d")
-    place.lose_sight_of("keep_directory")
-    place.share.delete("/d")
-    place.look()
+    place.lose_folder("/d")
     place.carry()
     place.store.deliver()
     place.inside.store_fileobject(io.BytesIO(b"theirs"), "/d/other")
@@ -240,10 +216,7 @@ def test_a_folder_that_is_made_late_stays_where_somebody_put_a_file_into_it(plac
 
 
 def test_a_folder_that_somebody_else_put_in_the_place_of_our_file_is_theirs(place: Place) -> None:
-    place.share.make_folder("/d")
-    place.lose_sight_of("keep_directory")
-    place.share.delete("/d")
-    place.look()
+    place.lose_folder("/d")
     save(place.share, "/d", b"a file")
     place.carry()
     place.inside.delete("/d", is_dir=False)
@@ -287,10 +260,7 @@ def test_a_folder_that_comes_where_our_file_was_removed_late_goes_again(bucket_p
 
 
 def test_a_folder_that_comes_where_somebody_had_a_file_leaves_no_file_without_bytes(place: Place) -> None:
-    place.share.make_folder("/d")
-    place.lose_sight_of("keep_directory")
-    place.share.delete("/d")
-    place.look()
+    place.lose_folder("/d")
     place.carry()
     place.inside.store_fileobject(io.BytesIO(b"theirs"), "/d")
     place.list_all()
@@ -349,10 +319,7 @@ def test_the_bytes_of_a_late_write_are_kept_until_it_cannot_come_any_more(place:
 
 
 def test_a_file_is_sure_again_when_no_request_can_come_any_more(place: Place) -> None:
-    save(place.share, "/f", b"old")
-    place.carry()
-    place.share.delete("/f")
-    place.lose_sight_of("delete")
+    place.lose_removal("/f")
     save(place.share, "/f", b"new")
     place.carry()
     assert not place.office.record("/f").confirmed

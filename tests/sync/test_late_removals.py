@@ -13,10 +13,7 @@ from tests.sync.world import save, stored
 
 
 def test_a_file_that_took_the_place_meanwhile_is_not_removed(place: Place) -> None:
-    save(place.share, "/f", b"old")
-    place.carry()
-    place.share.delete("/f")
-    place.lose_sight_of("delete")
+    place.lose_removal("/f")
     save(place.share, "/f", b"new")
     place.carry()
     place.evict()
@@ -105,10 +102,7 @@ def test_a_file_that_was_moved_there_is_not_lost_before_its_object_goes(bucket_p
 
 
 def test_somebody_elses_file_is_put_there_again(place: Place) -> None:
-    save(place.share, "/f", b"old")
-    place.carry()
-    place.share.delete("/f")
-    place.lose_sight_of("delete")
+    place.lose_removal("/f")
     place.carry()
     place.inside.store_fileobject(io.BytesIO(b"theirs"), "/f")
     place.list_all()
