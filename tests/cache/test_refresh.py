@@ -107,6 +107,8 @@ KNOWN_FOLDER = [
     ("gone there", None, {}, Finding.REMOVE),
     ("gone there, moved here", None, {"local_name": "b"}, Finding.REMOVE),
     ("gone on both sides", None, GONE_HERE, Finding.FORGET),
+    ("made and now seen", "folder", {"confirmed": False}, Finding.CONFIRM),
+    ("made, not surely seen, and gone", None, {"confirmed": False}, Finding.REWRITE),
     ("became a file", "file", {}, Finding.REPLACE),
     ("became a file, deleted here", "file", GONE_HERE, Finding.REPLACE),
 ]
