@@ -1,7 +1,7 @@
 """Finds out what the store holds where a write of ours is in doubt, or was refused because of a change there.
 
 A write is in doubt when the process died, or the store failed, between the request and the record of
-its effect. Its bytes tell whether it happened: what is there is compared with what was to be written.
+its effect. Its bytes tell whether it happened (`davfusion.sync.authors`).
 One of which nothing is there may take effect yet, see `davfusion.cache.late`.
 """
 
@@ -14,9 +14,8 @@ from davfusion.cache import late, synced
 from davfusion.cache.adopt import adopt
 from davfusion.cache.index import Kind, Operation, Record, View
 from davfusion.cache.share import Share
-from davfusion.cache.whole import open_whole
-from davfusion.store.errors import ConflictError, NotFoundError, TemporaryError
 from davfusion.store.interface import Metadata, split
+from davfusion.sync.authors import Authors
 
 log = logging.getLogger("davfusion.sync.settle")
 
@@ -28,9 +27,9 @@ class Settler:
     """Asks the store about paths and records the answers. For one engine."""
 
     def __init__(self, share: Share) -> None:
-        self._share = share
         self._index = share.index
         self._store = share.store
+        self._authors = Authors(share)
         self._over: set[int] = set()
         """Doubtful operations of this process whose request does not take effect any more if it has not."""
 
@@ -47,7 +46,7 @@ class Settler:
             ordered = [operation for operation in ordered if operation not in trees]
         for operation in ordered:
             shown = self._store.find(operation.path)
-            author = self._author(operation.path, shown, operation)
+            author = self._authors.of(operation.path, shown, operation)
             unseen = self._unseen_above(operation.path) if operation.late and shown is None else None
             self._index.write(partial(self._record, operation=operation, shown=shown, author=author, unseen=unseen))
             self._over.discard(operation.id)
@@ -61,7 +60,7 @@ class Settler:
         shown = self._store.find(path)
         write = next((operation for operation in operations
                       if operation.kind is Kind.WRITE and operation.path == path), None)
-        author = self._author(path, shown, write)
+        author = self._authors.of(path, shown, write)
 
         def change(view: View) -> bool:
             before = _known_at(view, path)
@@ -197,6 +196,14 @@ class Settler:
             return folder.id
         return record.parent if record is not None and record.parent is not None else 1
 
+    def _unseen_above(self, path: str) -> Metadata | None:
+        """The uppermost folder above a path that the index does not know, if it is in the store: somebody made it."""
+        view, (above, _) = self._index.view(), split(path)
+        unknown = None
+        while above != "/" and ((known := self._folder_at(view, above)) is None or not known.is_folder):
+            unknown, above = above, split(above)[0]
+        return None if unknown is None else self._store.find(unknown)
+
     # -- trees --------------------------------------------------------------------------------------
 
     def _settle_tree(self, source: Operation, target: Operation) -> None:
@@ -214,78 +221,6 @@ class Settler:
             for operation in (source, target):
                 view.operations.finish(operation.id, view.now())
         self._index.write(change)
-
-    # -- whose it is --------------------------------------------------------------------------------
-
-    def _author(self, path: str, shown: Metadata | None, operation: Operation | None) -> Operation | None:
-        """The write of ours that made what the store shows at the path: the doubtful one, or one that came late."""
-        suspects = [*([] if operation is None else [operation]), *self._index.view().operations.late_on(path)]
-        return next((suspect for suspect in suspects if self._is_ours(suspect, shown)), None)
-
-    def _unseen_above(self, path: str) -> Metadata | None:
-        """The uppermost folder above a path that the index does not know, if it is in the store: somebody made it."""
-        view, (above, _) = self._index.view(), split(path)
-        unknown = None
-        while above != "/" and not _is_folder(self._folder_at(view, above)):
-            unknown, above = above, split(above)[0]
-        return None if unknown is None else self._store.find(unknown)
-
-    def _is_ours(self, operation: Operation, shown: Metadata | None) -> bool:
-        if shown is None or operation.kind not in (Kind.WRITE, Kind.MAKE):
-            return False
-        known = self._index.view().nodes.at_store(*synced.place_of(operation.path))
-        if operation.kind is Kind.MAKE:
-            return shown.is_dir and not (operation.late and (_is_folder(known) or self._has_members(operation.path)))
-        if shown.is_dir or (known is not None and known.synced_version == shown.version):
-            return False
-        return self._same_bytes(operation, shown)
-
-    def _has_members(self, folder: str) -> bool:
-        """Where somebody put something into a folder, it is theirs, too."""
-        try:
-            return any(page for page in self._store.list_pages(folder))
-        except NotFoundError:
-            return False
-
-    def _same_bytes(self, operation: Operation, shown: Metadata) -> bool:
-        content = self._index.view().contents.get(operation.content or 0)
-        if content is None or content.size != shown.bytes:
-            return False
-        if content.size == 0:
-            return True
-        if not content.whole:
-            try:
-                if not self._share.fetcher.fetch_whole(content.id):
-                    return False
-            except (NotFoundError, ConflictError):
-                self._see_that_nothing_moves(operation, content.id)
-                return self._kept_its_version(operation, shown)
-        opened = open_whole(self._index.view(), self._share.files, content.id)
-        if opened is None:
-            return False
-        with opened as ours:
-            for piece in self._store.read(shown.path, if_version=shown.version):
-                if ours.read(len(piece)) != piece:
-                    return False
-            return not ours.read(1)
-
-    def _see_that_nothing_moves(self, operation: Operation, content: int) -> None:
-        """Raises TemporaryError while a later write, in doubt too, may have taken the bytes to another place."""
-        view = self._index.view()
-        for holder in view.nodes.holders(content):
-            if any(other.id > operation.id and other.node != operation.node
-                   for other in view.operations.open_near(holder.synced_path or "/")):
-                raise TemporaryError("Another write must be cleared up before", operation.path, retry_after=1.0)
-
-    def _kept_its_version(self, operation: Operation, shown: Metadata) -> bool:
-        """The bytes to compare with went away with the move: a rename may keep the version."""
-        record = self._index.view().nodes.get(operation.node)
-        return (record is not None and record.synced_content == operation.content
-                and record.synced_version == shown.version)
-
-
-def _is_folder(record: Record | None) -> bool:
-    return record is not None and record.is_folder
 
 
 def _is_cleared(shown: Metadata | None, known: Record | None) -> bool:

@@ -19,7 +19,7 @@ from davfusion.cache import synced
 from davfusion.cache.index import View
 from davfusion.cache.index.contents import Contents
 from davfusion.cache.index.operations import Operations
-from davfusion.sync import planner, settle
+from davfusion.sync import authors, planner
 from davfusion.sync import situation as situations
 from tests.model.runs import CLIMATES, PATHS, run
 from tests.model.world import World
@@ -227,7 +227,7 @@ def test_finds_an_eviction_of_dirty_contents(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_finds_a_doubtful_write_that_is_not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settle.Settler, "_is_ours", lambda self, operation, shown: False)
+    monkeypatch.setattr(authors.Authors, "_is_ours", lambda self, operation, shown: False)
     assert found(("failing", "crashing")) is not None
 
 
