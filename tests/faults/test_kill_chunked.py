@@ -40,7 +40,8 @@ class Saver(Writer):
         return method, path, after, send
 
 
-@pytest.fixture(params=["folder, 2 workers", "s3, process-safe", "s3, late requests"])
+@pytest.fixture(params=["folder, 2 workers", "s3, process-safe",
+                        pytest.param("s3, late requests", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A store, and how it is served."""
     kills = max(2, KILLS // 2)
@@ -52,7 +53,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         s3.make_bucket("bucket")
         if request.param == "s3, late requests":
             with tcp_proxy(s3.port) as way:
-                yield Place(f"s3://bucket/drive?endpoint={way.endpoint}", OPTIONS, s3.environ, max(2, KILLS // 6), way)
+                yield Place(f"s3://bucket/drive?endpoint={way.endpoint}", OPTIONS, s3.environ, kills, way)
             return
         yield Place(s3.url("bucket", "drive"), [*OPTIONS, "--durability", "process-safe"], s3.environ, kills)
 
