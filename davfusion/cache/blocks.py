@@ -26,8 +26,6 @@ BLOCK = 1024 * 1024
 """Bytes of a block; the last one of a file may be shorter."""
 
 _PRESENT = b"\x01"
-
-
 _EXISTING = os.O_RDWR | getattr(os, "O_BINARY", 0)
 
 

@@ -194,11 +194,11 @@ class Carrier:
         except StoreError as error:
             if isinstance(error, OutOfSpaceError):
                 self._fullness.refused(record.size)
+            if not error.retryable:
+                return self._park(record.id, error.message, operations)
             if error.is_over:
                 self._settler.note_over(operations)
-            if error.retryable:
-                raise
-            return self._park(record.id, error.message, operations)
+            raise
         can = self._store.capabilities
         settled = self._index.write(lambda view: _recorded(view, step, record, operations, result, can))
         self._refused_steps.pop(record.id, None)

@@ -15,7 +15,6 @@ from davfusion.cache.node import ROOT_ID
 from davfusion.cache.recovery import sweep_orphans
 from davfusion.cache.share import Share
 from davfusion.store.errors import NotFoundError, StoreError
-from davfusion.store.interface import Metadata
 from davfusion.sync.markers import Markers
 
 log = logging.getLogger("davfusion.sync.upkeep")
@@ -164,17 +163,15 @@ class Upkeep:
         for operation in self._index.view().operations.late(self._index.now() - LATE_MEMORY, BATCH):
             if stop.is_set():
                 return
-            shown = self._find(operation.path)
+            try:
+                shown = self._store.find(operation.path)
+            except StoreError as error:
+                if error.retryable:
+                    raise
+                log.warning("late write not looked for", extra={"path": operation.path, "problem": str(error)})
+                self._index.write(partial(_forget, operation=operation.id))
+                continue
             self._index.write(partial(late.forget, operation=operation, shown=shown, folders=folders))
-
-    def _find(self, path: str) -> Metadata | None:
-        """What the store lets us see at a path."""
-        try:
-            return self._store.find(path)
-        except StoreError as error:
-            if error.retryable:
-                raise
-            return None
 
     def _show(self, folder: str) -> None:
         """List a store folder; where it vanished, the ones above it up to one that is there."""
@@ -195,6 +192,10 @@ class Upkeep:
         self._space_asked = self._index.now()
         free = self._store.get_free_space()
         self._index.write(lambda view: view.operations.set_meta("store_free", "" if free is None else str(free)))
+
+
+def _forget(view: View, operation: int) -> None:
+    view.operations.forget_late(operation)
 
 
 def _remove(view: View, contents: list[int]) -> list[str]:
