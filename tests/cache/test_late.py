@@ -112,6 +112,33 @@ def test_nothing_is_confirmed_where_something_may_come(index: Index) -> None:
     assert (view.operations.may_come("/f"), view.operations.may_come("/g")) == (True, False)
 
 
+def test_what_is_written_where_something_may_come_is_not_confirmed(index: Index) -> None:
+    def change(view: View) -> list[int]:
+        given_up(view, Kind.CLEAR, "/f")
+        content = view.contents.insert(size=SIZE, used=0.0)
+        nodes = [view.nodes.insert(folder=0, parent=ROOT_ID, name=name, content=content, modified=0.0, created=0.0)
+                 for name in ("f", "g")]
+        for node, path in zip(nodes, ("/f", "/g"), strict=True):
+            synced.wrote_file(view, node, path=path, parent=ROOT_ID, content=content, version="v1", old_remains=False,
+                              folders=True, confirmed=True)
+        return nodes
+    there, beside = index.write(change)
+    assert not index.view().nodes.get(there).confirmed
+    assert index.view().nodes.get(beside).confirmed
+
+
+def test_nobody_lists_a_folder_to_see_what_cannot_be_confirmed_yet(index: Index) -> None:
+    def change(view: View) -> int:
+        operation = given_up(view, Kind.CLEAR, "/a/f")
+        content = view.contents.insert(size=SIZE, used=0.0)
+        view.nodes.update(known(view, "/a/f", version="v1"), confirmed=0, synced_content=content)
+        return operation
+    operation = index.write(change)
+    assert index.view().nodes.unconfirmed_folders(2000.0, 10) == []
+    index.write(lambda view: view.operations.forget_late(operation))
+    assert index.view().nodes.unconfirmed_folders(2000.0, 10) == ["/a"]
+
+
 def test_it_is_late_from_the_first_time_on(index: Index) -> None:
     operation = index.write(lambda view: given_up(view, Kind.WRITE, "/f", at=100.0))
     index.write(lambda view: late.has_come(view, "/f", file("/f")))

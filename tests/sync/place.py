@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from davfusion.cache.index import Operation
 from davfusion.cache.node import ROOT_ID
 from davfusion.store.faults import Call, Fault, FaultyStore
 from davfusion.store.interface import Capabilities, Store
@@ -121,6 +122,11 @@ class Place:
             if record is not None and record.is_synced:
                 self.share.lister.refresh(folder)
                 pending += [child.id for child in self.share.index.view().nodes.children(folder) if child.is_folder]
+
+    def operations(self) -> list[Operation]:
+        """All that were ever noted and are remembered, by their order."""
+        operations = self.share.index.view().operations
+        return sorted({*operations.open(), *operations.late_below("")}, key=lambda operation: operation.id)
 
     def tree(self) -> dict[str, bytes | None]:
         """What clients see, without asking the store."""

@@ -108,3 +108,17 @@ def test_somebody_elses_file_is_put_there_again(place: Place) -> None:
     place.list_all()
     assert place.tree() == {"/f": b"theirs"}
     place.deliver({"/f": b"theirs"}, removes=True)
+
+
+def test_a_folder_is_sure_again_when_no_request_can_come_any_more(place: Place) -> None:
+    place.share.make_folder("/d")
+    place.carry()
+    place.share.delete("/d")
+    place.lose_sight_of("unkeep_directory")
+    place.share.make_folder("/d")
+    place.carry()
+    assert not place.office.record("/d").confirmed
+    place.carry(LATE_MEMORY + 1)
+    place.office.engine.tidy()
+    place.list_all()
+    assert place.office.record("/d").confirmed
